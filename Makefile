@@ -1,0 +1,41 @@
+# make demo   the main job on bundled data: train, predict, report
+# make test   the quick tests, as CI runs them
+# make slow   what takes longer: kills at random moments, real data
+# make lint   style and types
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test slow lint setup clean
+
+setup: .venv/.ready
+
+# torch first and by its exact pin, so that nothing else chooses another build.
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Burnish needs Python 3.11 or newer: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	@$(BIN)/burnish train recipes/classify.yaml run=runs/demo --overwrite
+	@echo
+	@printf '%s\n' "It has been two weeks and still no parcel." "I was charged twice for one candle." "Do the garden shears suit left-handed people?" \
+	  | $(BIN)/burnish predict runs/demo --table
+	@echo "report: $(CURDIR)/runs/demo/report/index.html"
+
+test: setup
+	$(BIN)/python -m pytest
+
+slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv dist build

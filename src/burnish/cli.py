@@ -1,0 +1,207 @@
+"""The command line: a thin shell over the library. Heavy modules are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from burnish.core.errors import BurnishError, disk_errors
+
+app = typer.Typer(
+    name="burnish",
+    help="Fine-tunes pretrained transformers on small data and modest hardware, and shows whether it worked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file; `burnish init` writes one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to it, such as train.seed=1.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")] = False,
+) -> None:
+    """Train what a recipe says; leaves a run folder with the model, its scores and a report."""
+    from burnish.recipe import load
+
+    changes = overrides or []
+    load(recipe, changes)  # a faulty recipe is refused before anything heavy is imported
+    with display() as listener:
+        from burnish.run import train as run_training
+
+        run = run_training(recipe, changes, overwrite, [listener])
+    conclude(run.path)
+
+
+@app.command()
+def resume(run: RunArgument) -> None:
+    """Go on with a run that was stopped or killed, to the very same weights."""
+    from burnish.core.rundir import RunFolder
+
+    folder = RunFolder.open(run)
+    if folder.finished:
+        print(f"{run} is finished: there is nothing to resume.")
+    else:
+        with display() as listener:
+            from burnish.run import resume as go_on
+
+            go_on(run, [listener])
+    conclude(folder.path)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Labelled rows; by default a part of the recipe's data.")] = None,
+    part: Annotated[str, typer.Option(help="validation or test, where no DATA is given.")] = "validation",
+) -> None:
+    """Measure a run's model; prints the scores and keeps them in RUN/evaluations."""
+    from burnish.core.evaluation import Evaluation
+    from burnish.run import load
+    from burnish.terminal import evaluation_tables
+
+    found: Evaluation = load(run).evaluate(part, data)
+    name = Path(data).stem if data else part
+    evaluation_tables(console(), found.to_json(part=name, rows=len(found.predictions)))
+    write_report(run)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    data: Annotated[
+        str, typer.Argument(metavar="[DATA]", help="Rows to predict, or - for standard input: a text or JSON object a line.")
+    ] = "-",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .jsonl or .csv file; by default JSON lines are printed.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print a table to read, without all probabilities.")] = False,
+) -> None:
+    """Predict labels and probabilities for rows of a file or of standard input."""
+    from burnish.data import sources
+    from burnish.output import merged, write_rows
+    from burnish.run import load
+    from burnish.terminal import prediction_table
+
+    loaded = load(run)
+    if output is not None and output.suffix not in (".jsonl", ".csv"):
+        raise BurnishError(f"{output}: predictions are written as .jsonl or .csv")
+    rows = sources.read_stream(sys.stdin, loaded.recipe.task.columns(False)) if data == "-" else sources.read(data)
+    predictions = loaded.predict_rows(rows)
+    if table and output is None:
+        console().print(prediction_table([merged(row.values, found) for row, found in zip(rows, predictions, strict=True)]))
+        return
+    write_rows(rows, predictions, output)
+    if output is not None:
+        print(f"{len(rows):,} predictions in {output}")
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write the HTML report of a run again."""
+    from burnish.core.rundir import RunFolder
+
+    folder = RunFolder.open(run)
+    write_report(folder.path)
+    print(f"report: {folder.report}")
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, or bundled:NAME.")],
+    task: Annotated[str, typer.Option(help="What to learn; `burnish list` names the tasks.")] = "classify",
+    model: Annotated[str, typer.Option(help="A hub id, a local folder, or starter:minilm.")] = "starter:minilm",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; by default NAME.yaml here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing recipe.")] = False,
+) -> None:
+    """Write a commented recipe for a data file; its columns are guessed from its rows."""
+    from burnish.scaffold import recipe_for
+
+    text, name = recipe_for(data, task, model)
+    path = output or Path(f"{name}.yaml")
+    if path.exists() and not overwrite:
+        raise BurnishError(f"{path} exists: name another with --output, or say --overwrite.")
+    with disk_errors(f"Writing {path}"):
+        path.write_text(text, encoding="utf-8")
+    print(f"{path} is written: look at it, then: burnish train {path}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from burnish.recipe import Recipe
+
+    print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}, indent=2))
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List tasks, methods, optimizers, schedules, starters and bundled data."""
+    from burnish.scaffold import catalogue
+
+    for title, rows in catalogue().items():
+        print(f"\n{title}")
+        for name, about in rows:
+            print(f"  {name:<22} {about}")
+
+
+def console(error: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=error, width=None if sys.stdout.isatty() else 160)
+
+
+def display() -> Any:
+    from burnish.terminal import Display
+
+    return Display(console())
+
+
+def conclude(path: Path) -> None:
+    """Shows what a finished run came to, and where everything lies."""
+    from burnish.core.rundir import RunFolder
+    from burnish.terminal import evaluation_tables, summary_lines
+
+    folder, screen = RunFolder(path), console()
+    evaluations = [folder.read(f"evaluations/{part}.json") for part in ("validation", "test")]
+    for evaluation in evaluations:
+        if evaluation is not None:
+            evaluation_tables(screen, evaluation)
+    summary_lines(screen, folder.read("summary.json"))
+    screen.print(f"model: {folder.model}\nreport: {folder.report}", highlight=False, soft_wrap=True)
+
+
+def write_report(path: Path) -> None:
+    from burnish.report.page import write
+
+    write(path)
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Runs a command; what a user can mend is told on one screen, without a traceback, and gives its exit code."""
+    try:
+        with disk_errors("Reading or writing"):
+            command()
+    except BurnishError as error:
+        print(f"burnish: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("burnish: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def main() -> None:
+    """Entry point of the command `burnish`."""
+    sys.exit(guarded(lambda: app(standalone_mode=True)))

@@ -1,0 +1,108 @@
+"""Specs: the typed tree behind a recipe. Unknown keys are refused by name, and every fault is told at once."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from burnish.core import registry
+from burnish.core.errors import nearest
+
+
+class Spec(BaseModel):
+    """A piece of a recipe. A field's docstring is its help, and the comment in generated YAML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def bare_name(cls, value: Any) -> Any:
+        """A bare name stands for `{name: ...}`."""
+        return {"name": value} if isinstance(value, str) and "name" in cls.model_fields else value
+
+
+class Choice:
+    """Field annotation: one of the registered specs of `kind`, written as a bare name or as `{name: ..., ...}`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def named(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "name" not in value:
+            raise ValueError(f"needs a `name`: one of {', '.join(registry.specs(self.kind))}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(cls) for name, cls in registry.specs(self.kind).items()}
+        union = core_schema.tagged_union_schema(choices=choices, discriminator="name")
+        return core_schema.no_info_before_validator_function(self.named, union)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names = {"type": "string", "enum": list(registry.specs(self.kind))}
+        return {"anyOf": [names, handler(schema)]}
+
+
+def member(cls: type[BaseModel], key: str) -> dict[str, type[BaseModel]]:
+    """The specs that may stand under `key` of `cls`, by name; a single spec stands under the empty name."""
+    field = cls.model_fields.get(key)
+    if field is None:
+        return {}
+    for mark in field.metadata:
+        if isinstance(mark, Choice):
+            return registry.specs(mark.kind)
+    for part in (field.annotation, *typing.get_args(field.annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return {"": part}
+    return {}
+
+
+def faults(root: type[BaseModel], error: ValidationError) -> list[str]:
+    """Each fault of a validation as one sentence with the dotted key, what was expected, and the nearest known name."""
+    return [sentence(root, item) for item in error.errors(include_url=False)]
+
+
+def sentence(root: type[BaseModel], item: Mapping[str, Any]) -> str:
+    owner, path = locate(root, item["loc"])
+    key = ".".join(path) or "the recipe"
+    kind, given, context = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "extra_forbidden":
+        hint = nearest(path[-1], owner.model_fields) or elsewhere(root, path[-1])
+        return f"`{key}` is unknown{hint or '; known here: ' + ', '.join(owner.model_fields)}"
+    if kind == "union_tag_invalid":
+        expected = [name.strip("' ") for name in context["expected_tags"].split(",")]
+        return f"`{key}`: there is no `{context['tag']}`{nearest(str(context['tag']), expected)} (known: {', '.join(expected)})"
+    if kind == "missing":
+        return f"`{key}` is missing: {owner.model_fields[path[-1]].description or 'it has no default'}"
+    if kind == "value_error":
+        return f"`{key}`: {context['error']}"
+    shown = f"; got {given!r}" if not isinstance(given, (dict, list)) else ""
+    return f"`{key}`: {item['msg'][0].lower() + item['msg'][1:]}{shown}"
+
+
+def locate(root: type[BaseModel], loc: Iterable[str | int]) -> tuple[type[BaseModel], list[str]]:
+    """The spec that owns the last part of `loc`, and the dotted path as the user wrote it (without union tags)."""
+    owner, path = root, list[str]()
+    waiting: dict[str, type[BaseModel]] = {}
+    for part in loc:
+        if isinstance(part, str) and part in waiting and "" not in waiting:
+            owner, waiting = waiting[part], {}
+            continue
+        owner = waiting.get("", owner)
+        path.append(str(part))
+        waiting = member(owner, str(part))
+    return owner, path
+
+
+def elsewhere(root: type[BaseModel], key: str) -> str:
+    """Where a key that is unknown here belongs, as a hint."""
+    for section in root.model_fields:
+        for name, cls in member(root, section).items():
+            if key in cls.model_fields and key != "name":
+                return f" here; it belongs to `{section}{f' ({name})' if name else ''}`"
+    return ""

@@ -1,0 +1,108 @@
+"""Which examples make a step, and how a step is cut into micro-batches. Both are pure functions; neither changes the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of the data: a function of (seed, epoch) alone, the same however many devices or micro-batches there are."""
+
+    num_examples: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.num_examples / self.batch_size)
+
+    def batch(self, step: int) -> list[int]:
+        """The examples of step `step` (counted from 0). The last batch of an epoch may be smaller."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = permutation(self.num_examples, self.seed, epoch)
+        return order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+
+
+@lru_cache(maxsize=2)
+def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How large a micro-batch may be: at most so many examples, or so many token positions (padding included)."""
+
+    size: int
+    unit: str = "tok"
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Reads what `str` wrote."""
+        unit = "tok" if text.endswith("tok") else "ex"
+        return cls(int(text.removesuffix(unit)), unit)
+
+    def fits(self, num_examples: int, longest: int) -> bool:
+        return (num_examples if self.unit == "ex" else num_examples * longest) <= self.size
+
+    def halved(self, lengths: Sequence[int]) -> Budget | None:
+        """Half of what the largest of these examples' micro-batches took, or None where it was a single example."""
+        largest = max(micro_batches(lengths, self), key=lambda group: len(group) * lengths[group[0]])
+        if len(largest) == 1:
+            return None
+        half = len(largest) // 2
+        return Budget(half if self.unit == "ex" else half * lengths[largest[0]], self.unit)
+
+    def __str__(self) -> str:
+        return f"{self.size}{self.unit}"
+
+
+def micro_batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
+    """Groups of positions in `lengths`, longest first, each within `budget`; a single example always fits.
+
+    Examples of like length stand together, so that little is padded.
+    """
+    groups: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda at: (-lengths[at], at)):
+        if groups and budget.fits(len(groups[-1]) + 1, lengths[groups[-1][0]]):
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
+class MicroBatch:
+    """Field annotation: `auto`, a number of examples, or a number of token positions such as `4096tok`."""
+
+    @staticmethod
+    def validate(value: Any) -> Budget | None:
+        if value is None or value == "auto":
+            return None
+        text = str(value).strip().replace("_", "")
+        digits = text.removesuffix("tok")
+        if isinstance(value, bool) or not digits.isdigit() or int(digits) < 1:
+            raise ValueError(f"write auto, a number of examples (8) or of token positions (4096tok); got {value!r}")
+        return Budget(int(digits), "tok" if text.endswith("tok") else "ex")
+
+    @staticmethod
+    def written(budget: Budget | None) -> str | int:
+        return "auto" if budget is None else budget.size if budget.unit == "ex" else str(budget)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(self.written)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\d+tok$"}]}
+
+
+MicroBatchSize = Annotated[Budget | None, MicroBatch()]

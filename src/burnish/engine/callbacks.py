@@ -1,0 +1,32 @@
+"""Listeners that every run has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from burnish.core.errors import disk_errors
+from burnish.core.rundir import RunFolder, finite
+from burnish.engine.events import Evaluated, Event, Noted, Stepped
+
+
+class Recorder:
+    """Appends a line to metrics.jsonl for each step, evaluation and note."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.step = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            self.step = event.step
+            self.append({"kind": "step", **asdict(event)})
+        elif isinstance(event, Evaluated):
+            self.append({"kind": "evaluation", **asdict(event)})
+        elif isinstance(event, Noted):
+            self.append({"kind": "note", "step": self.step, "message": event.message})
+
+    def append(self, line: dict[str, object]) -> None:
+        with disk_errors(f"Writing {self.run.metrics}", "Earlier checkpoints are intact; free some space, then resume."):
+            with self.run.metrics.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(finite(line), ensure_ascii=False) + "\n")

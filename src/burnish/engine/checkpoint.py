@@ -1,0 +1,185 @@
+"""Checkpoints: all that a run needs to go on exactly, whole or not at all, in safetensors and JSON.
+
+    step-00000200/
+      model.safetensors      parameters that learn, and persistent buffers
+      optimizer.safetensors  the optimizer's state, keyed `parameter name|entry`
+      state.json             progress, and what of the optimizer's state is no tensor
+      manifest.json          size and sha256 of the others
+
+Random generators need no place here: every step seeds them from (seed, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from burnish.core.errors import RunError, count
+from burnish.core.rundir import RunFolder
+from burnish.engine.progress import Progress
+
+MANIFEST = "manifest.json"
+
+
+def folder_of(run: RunFolder, step: int) -> Path:
+    return run.checkpoints / f"step-{step:08d}"
+
+
+def save(run: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, limit: int) -> int:
+    """Writes the checkpoint of `progress.step`, then drops those over `limit` but never the best. Returns its bytes."""
+    weights = learned(model)
+    moments, scalars = optimizer_state(optimizer)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in [*weights.values(), *moments.values()])
+    require_space(run, size)
+
+    def fill(folder: Path) -> None:
+        write_tensors(weights, folder / "model.safetensors")
+        write_tensors(moments, folder / "optimizer.safetensors")
+        (folder / "state.json").write_text(json.dumps({"progress": progress.to_json(), "optimizer": scalars}))
+        manifest = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(folder.iterdir())}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+    run.replace_folder(folder_of(run, progress.step), fill)
+    kept = {*steps(run)[-limit:], progress.best_step}
+    for step in steps(run):
+        if step not in kept:
+            shutil.rmtree(folder_of(run, step), ignore_errors=True)
+    return size
+
+
+def require_space(run: RunFolder, size: int) -> None:
+    free = shutil.disk_usage(run.path).free
+    if free < size * 1.01 + (1 << 20):
+        raise RunError(
+            f"The disk is full: a checkpoint of {size / 1e6:,.0f} MB does not fit into the {free / 1e6:,.0f} MB left at {run.path}. "
+            f"Earlier checkpoints are intact; free some space, then `burnish resume {run.path}`."
+        )
+
+
+def steps(run: RunFolder) -> list[int]:
+    """Steps of the checkpoints on disk, oldest first."""
+    found = (re.fullmatch(r"step-(\d{8,})", path.name) for path in run.checkpoints.glob("step-*"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def fault(folder: Path) -> str | None:
+    """Why a checkpoint cannot be used, or None where it is whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for name, facts in manifest.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != facts["bytes"]:
+                return f"{name} has {path.stat().st_size:,} bytes, {facts['bytes']:,} were written"
+            if digest(path) != facts["sha256"]:
+                return f"{name} has changed since it was written"
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None
+
+
+def newest_whole(run: RunFolder, note: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole; torn ones are skipped with a word. None where there are none at all.
+
+    Raises RunError where there are checkpoints but not one is whole.
+    """
+    torn = []
+    for step in reversed(steps(run)):
+        folder = folder_of(run, step)
+        reason = fault(folder)
+        if reason is None:
+            return folder
+        torn.append(f"{folder.name}: {reason}")
+        note(f"skipping a torn checkpoint, {torn[-1]}")
+    if torn:
+        raise RunError(
+            f"{count(len(torn), 'checkpoint')} in {run.checkpoints}, and not one is whole ({'; '.join(torn)}). "
+            f"Start anew: `burnish train {run.recipe} --overwrite`."
+        )
+    return None
+
+
+def load(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Brings model and optimizer to the state of a checkpoint, and returns where the run stood."""
+    load_weights(folder, model)
+    state = json.loads((folder / "state.json").read_text())
+    tensors = load_file(folder / "optimizer.safetensors")
+    entries: dict[int, dict[str, Any]] = {}
+    numbers = {name: index for index, name in enumerate(parameter_names(optimizer))}
+    for key, value in [*tensors.items(), *state["optimizer"].items()]:
+        name, _, entry = key.rpartition("|")
+        entries.setdefault(numbers[name], {})[entry] = value
+    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**state["progress"])
+
+
+def load_weights(folder: Path, model: torch.nn.Module) -> None:
+    """Copies a checkpoint's weights into the model. Raises RunError where they are not those that this recipe trains."""
+    stored, current = load_file(folder / "model.safetensors"), learned(model)
+    if stored.keys() != current.keys():
+        different = sorted(stored.keys() ^ current.keys())
+        raise RunError(
+            f"{folder} does not belong to this recipe: it differs in {count(len(different), 'parameter')} ({different[0]}, ...)."
+        )
+    with torch.no_grad():
+        for name, tensor in current.items():
+            tensor.copy_(stored[name])
+
+
+def learned(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes: the parameters that learn, and buffers that a model saves (such as running statistics)."""
+    parameters = dict(model.named_parameters())
+    chosen = {name: parameter.detach() for name, parameter in parameters.items() if parameter.requires_grad}
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return {**chosen, **buffers}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The optimizer's tensors and its other values, keyed by parameter name and entry."""
+    tensors: dict[str, torch.Tensor] = {}
+    scalars: dict[str, Any] = {}
+    names = parameter_names(optimizer)
+    for number, entries in optimizer.state_dict()["state"].items():
+        for entry, value in entries.items():
+            (tensors if isinstance(value, torch.Tensor) else scalars)[f"{names[number]}|{entry}"] = value
+    return tensors, scalars
+
+
+def parameter_names(optimizer: torch.optim.Optimizer) -> list[str]:
+    return [name for group in optimizer.param_groups for name in group["names"]]
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes safetensors; a failing disk raises OSError, as for every other file."""
+    with os_errors():
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+class os_errors:
+    """Context manager: safetensors tells of a failing disk in words; this gives them back as the OSError they were."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        code = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError) else None
+        if code:
+            raise OSError(int(code[1]), str(error)) from error
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

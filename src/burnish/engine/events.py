@@ -1,0 +1,63 @@
+"""What the loop tells while it runs. Listeners (recorder, terminal) are callables that take an event; none can change the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One optimizer update: `seconds` since the run began, `fraction` of the run that is done, `memory` in bytes at its peak."""
+
+    step: int
+    epoch: float
+    loss: float
+    grad_norm: float
+    lr: float
+    examples: int
+    tokens: int
+    slots: int
+    seconds: float
+    memory: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Metrics of a part of the data after `step`, taken in `seconds`."""
+
+    step: int
+    epoch: float
+    part: str
+    metrics: Mapping[str, float]
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A whole checkpoint stands on disk."""
+
+    step: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something that the user should know, in a sentence."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Began:
+    """The run is built and about to train: what it is made of, as plan.json and data.json hold it."""
+
+    facts: Mapping[str, Any]
+
+
+Event = Began | Stepped | Evaluated | Saved | Noted
+Listener = Callable[[Event], None]

@@ -1,0 +1,97 @@
+"""The machine under the loop: device, number format, seeds, memory. The only module that names a device."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from burnish.core.errors import BurnishError
+from burnish.core.protocols import Batch
+from burnish.engine.batches import Budget
+
+# Small on a CPU: 512 positions already fill its cores, and groups of like length hold little padding.
+CPU_BUDGET = 512
+GPU_BUDGET = 16384
+
+
+class Runtime:
+    """Places tensors and models, and knows when the memory is used up."""
+
+    def __init__(self, device: str = "auto", precision: str = "fp32") -> None:
+        self.device = torch.device(choose(device))
+        self.precision = precision
+
+    @property
+    def budget(self) -> Budget:
+        """The micro-batch to begin with where the recipe says `auto`."""
+        return Budget(CPU_BUDGET if self.device.type == "cpu" else GPU_BUDGET)
+
+    def place(self, batch: Batch) -> Batch:
+        batch.inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.inputs.items()}
+        batch.targets = batch.targets.to(self.device, non_blocking=True)
+        return batch
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def seed(self, seed: int, step: int) -> None:
+        """Sets every generator as a function of (seed, step), so that a step draws the same however the run came to it."""
+        words = np.random.SeedSequence([seed, step]).generate_state(4)
+        torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+        random.seed(int(words[2]))
+        np.random.seed(int(words[3]))
+
+    def peak_memory(self) -> int:
+        """Bytes at the highest point so far: of the GPU where one computes, else of the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def release(self) -> None:
+        """Gives cached memory back after a failed attempt."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def choose(device: str) -> str:
+    """The device that `auto` means here. Raises BurnishError where a named one is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        raise BurnishError(f"train.device={device}: this machine has no such device, or this torch cannot use it. Say auto or cpu.")
+    return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a smaller micro-batch might fit."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
+@contextlib.contextmanager
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module's mode and every generator is as it was."""
+    modes = {module: module.training for module in model.modules()}
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+            random.setstate(python)
+            np.random.set_state(legacy)

@@ -1,0 +1,86 @@
+"""Finds embeddings, blocks and head in any transformers model, by structure and not by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from burnish.core.errors import ModelError
+from burnish.core.protocols import Anatomy
+
+
+def anatomy(model: Any) -> Anatomy:
+    """Where a model keeps its parts.
+
+    Blocks are the outermost lists of equal modules. What lies below them (and every embedding table) is embeddings;
+    what stands above the last block (final norm, pooler, classifier) is the head.
+    """
+    lists = block_lists(model)
+    if not lists:
+        raise ModelError(f"{type(model).__name__} has no list of equal blocks: its parts cannot be told apart.")
+    prefixes = [f"{name}.{index}." for name, blocks in lists for index in range(len(blocks))]
+    tables = embedding_prefixes(model, [name for name, _ in lists])
+    parameters = [name for name, _ in model.named_parameters()]
+    owner = {name: next((prefix for prefix in prefixes if name.startswith(prefix)), None) for name in parameters}
+    first = next(index for index, name in enumerate(parameters) if owner[name] is not None)
+    below: list[str] = []
+    above: list[str] = []
+    for index, name in enumerate(parameters):
+        if owner[name] is None:
+            (below if index < first or name.startswith(tuple(tables)) else above).append(name)
+    return Anatomy(
+        embeddings=below,
+        blocks=[[name for name in parameters if owner[name] == prefix] for prefix in prefixes],
+        head=above,
+        block_modules=[prefix.removesuffix(".") for prefix in prefixes],
+        linears=[name for name, module in model.named_modules() if is_linear(module) and name.startswith(tuple(prefixes))],
+        head_modules=outermost(model, set(above)),
+    )
+
+
+def block_lists(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    """The outermost ModuleLists of modules of one class, without small side lists."""
+    found: list[tuple[str, nn.ModuleList]] = []
+    for name, module in model.named_modules():
+        nested = any(name.startswith(outer + ".") for outer, _ in found)
+        if isinstance(module, nn.ModuleList) and len(module) > 0 and not nested and size(module) > 0:
+            if len({type(block) for block in module}) == 1:
+                found.append((name, module))
+    largest = max((size(blocks) for _, blocks in found), default=0)
+    return [(name, blocks) for name, blocks in found if size(blocks) * 10 >= largest]
+
+
+def embedding_prefixes(model: nn.Module, lists: list[str]) -> list[str]:
+    """Prefixes of the embedding tables, each widened to the largest module around it that holds no blocks."""
+    prefixes = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Embedding) or any(name.startswith(blocks + ".") for blocks in lists):
+            continue
+        while "." in name:
+            parent = name.rpartition(".")[0]
+            if any(blocks.startswith(parent + ".") for blocks in lists):
+                break
+            name = parent
+        prefixes.append(name + ".")
+    return prefixes
+
+
+def outermost(model: nn.Module, names: set[str]) -> list[str]:
+    """The largest modules whose parameters are all among `names`."""
+    chosen: list[str] = []
+    for name, module in model.named_modules():
+        owned = [f"{name}.{inner}" for inner, _ in module.named_parameters()]
+        inside = any(name.startswith(outer + ".") for outer in chosen)
+        if name and owned and not inside and all(parameter in names for parameter in owned):
+            chosen.append(name)
+    return chosen
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Linear layers, and GPT-2's Conv1D, which is one with its weight transposed."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,1 @@
+"""How parameters move: groups of parameters, optimizers, schedules of the learning rate."""

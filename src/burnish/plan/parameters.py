@@ -1,0 +1,26 @@
+"""Counts parameters by role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from burnish.core.protocols import Anatomy
+
+WRAPPER = "base_model.model."
+
+
+def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[str, int, int]]:
+    """(role, parameters, those that learn), from embeddings up to the head.
+
+    peft's names are understood: its prefix is dropped, and the idle copies that it keeps of replaced modules do not count.
+    """
+    roles = ["embeddings", *(f"block {number}" for number in range(1, len(anatomy.blocks) + 1)), "head"]
+    total, learning = dict.fromkeys(roles, 0), dict.fromkeys(roles, 0)
+    for name, parameter in named:
+        if ".original_module." in name:
+            continue
+        role = anatomy.role(name.removeprefix(WRAPPER).replace(".base_layer.", "."))
+        total[role] += parameter.numel()
+        learning[role] += parameter.numel() if parameter.requires_grad else 0
+    return [(role, total[role], learning[role]) for role in roles]

@@ -1,0 +1,93 @@
+"""The report of a run: one HTML file that needs nothing else, to be mailed, printed, or read on a phone.
+
+Texts and labels come from users' data. The template escapes everything; only the figures, which `figures` escapes itself,
+and the style sheet are passed as markup.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from burnish.core.errors import disk_errors
+from burnish.core.rundir import RunFolder, write_text
+from burnish.report import contents, figures, wording
+from burnish.report.collect import Record, collect, mapping, sequence
+from burnish.report.curves import panels
+from burnish.report.figures import Panel
+from burnish.report.sections import view
+
+NARROW = (420, 255)
+WIDE = (900, 310)
+"""Width and height of a figure in CSS pixels: for one of two columns or a phone, and for the whole width."""
+
+
+def write(path: Path) -> Path:
+    """Writes `RUN/report/index.html` from whatever the run at `path` holds by now, and returns its path.
+
+    Raises RunError where `path` is no run, or the disk refuses.
+    """
+    target = RunFolder.open(path).report
+    page = render(collect(path))
+    with disk_errors(f"Writing {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, page)
+    return target
+
+
+def render(record: Record) -> str:
+    """The page as text. Half characters (lone surrogates), which no file can hold, become question marks."""
+    page = template().render(
+        run=record,
+        style=Markup(resource("page.css")),
+        headline=contents.headline(record),
+        sentence=contents.sentence(record),
+        warnings=[*sequence(record.data.get("warnings")), *record.problems],
+        figures=[drawn(panel, f"f{order}", first=order == 0) for order, panel in enumerate(panels(record))],
+        results=[result_view(result) for result in record.results],
+        facts=contents.facts(record),
+        notes=sequence(record.plan.get("notes")),
+        parameters=contents.all_parameters(record.plan),
+        roles=contents.roles(record.plan),
+        parts=mapping(record.data.get("parts")),
+        labels=contents.label_counts(record.data),
+        machine=contents.machine(record.environment),
+        command=wording.command_line(record.environment.get("command")),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def resource(name: str) -> str:
+    return resources.files("burnish.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def template() -> Template:
+    """The page's template. A name that it uses and that nobody passed is an error, not a hole in the page."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["zip"] = zip
+    for writer in (wording.integer, wording.decimal, wording.percent, wording.plain, wording.spoken, wording.duration, mapping):
+        environment.filters[writer.__name__] = writer
+    return environment.from_string(resource("page.html.jinja"))
+
+
+def drawn(panel: Panel, prefix: str, first: bool) -> dict[str, Any]:
+    """A panel with its figure. The first is drawn twice, wide and narrow; the style sheet shows the one that fits the screen."""
+    wide = Markup(figures.svg(panel, *WIDE, f"{prefix}w")) if first else None
+    return {"panel": panel, "narrow": Markup(figures.svg(panel, *NARROW, prefix)), "wide": wide}
+
+
+def result_view(result: dict[str, Any]) -> dict[str, Any]:
+    """One evaluation for the template: its part, what it was measured on, metrics, views of its sections."""
+    return {
+        "part": wording.plain(result.get("part") or "evaluation"),
+        "origin": contents.origin(result, final=True),
+        "seconds": result.get("seconds"),
+        "metrics": result["metrics"],
+        "views": [view(section) for section in sequence(result.get("sections"))],
+    }

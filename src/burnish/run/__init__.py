@@ -1,0 +1,6 @@
+"""Train, resume, evaluate, predict. Every function here returns or takes a run."""
+
+from burnish.run.finished import Run, load
+from burnish.run.training import resume, train
+
+__all__ = ["Run", "load", "resume", "train"]

@@ -1,0 +1,150 @@
+"""A finished run: its numbers, and its model for use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from burnish import build
+from burnish.core.errors import DataError, RunError
+from burnish.core.evaluation import Evaluation
+from burnish.core.protocols import Learner, Row
+from burnish.core.rundir import RunFolder
+from burnish.data import audit
+from burnish.engine.inference import outputs
+from burnish.engine.runtime import Runtime
+from burnish.models.load import quiet, told
+from burnish.recipe import Recipe
+from burnish.recipe import load as load_recipe
+
+Text = str | Sequence[str] | Mapping[str, Any]
+
+
+def load(path: str | Path) -> Run:
+    """The run in a folder. Raises RunError where there is none, or where it has not been finished."""
+    run = Run(RunFolder.open(path))
+    if not run.folder.model.is_dir():
+        raise RunError(f"{path} has no model yet: the run is not finished. Go on with: burnish resume {path}")
+    return run
+
+
+class Run:
+    """What a run left. The model is loaded when it is first needed.
+
+    >>> run = burnish.load("runs/messages-1")        # doctest: +SKIP
+    >>> run.predict(["where is my parcel?"])         # doctest: +SKIP
+    [{'label': 'delivery', 'score': 0.97, 'probabilities': {...}}]
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Time, speed, FLOPs, mean loss, memory: summary.json."""
+        return self.folder.read("summary.json") or {}
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics of the kept weights by part of the data, such as `run.metrics["test"]["accuracy"]`."""
+        found = {part: self.folder.read(f"evaluations/{part}.json") for part in build.WATCHED}
+        return {part: content["metrics"] for part, content in found.items() if content}
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe. Its data files need not be there any more."""
+        import yaml
+
+        return Recipe.model_validate(yaml.safe_load(self.folder.recipe.read_text(encoding="utf-8")))
+
+    @cached_property
+    def learner(self) -> Learner:
+        return self.recipe.task.bind([], [])
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        return Runtime("auto", self.recipe.train.precision)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        import transformers
+
+        with told(self.recipe.model.model_copy(update={"name": str(self.folder.model)}), "tokenizer"):
+            return transformers.AutoTokenizer.from_pretrained(self.folder.model)
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model, opened by transformers as anyone would."""
+        import transformers
+
+        spec = self.recipe.model.model_copy(update={"name": str(self.folder.model)})
+        with told(spec, "model"), quiet():
+            auto = getattr(transformers, self.learner.auto_class)
+            model = auto.from_pretrained(self.folder.model, use_safetensors=True, trust_remote_code=spec.trust_remote_code)
+        return model.to(self.runtime.device).eval()
+
+    def predict(self, texts: Text | Sequence[Text]) -> list[dict[str, Any]]:
+        """A prediction for each text, in order: label, score and probabilities, or what the task gives.
+
+        A text is a string; for pairs a (first, second) tuple; or a mapping with the task's columns.
+        """
+        many = [texts] if isinstance(texts, (str, Mapping)) else list(texts)
+        columns = self.recipe.task.columns(False)
+        return self.predict_rows([Row(as_columns(text, columns), "the given texts", number) for number, text in enumerate(many, start=1)])
+
+    def predict_rows(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """A prediction for each row. Raises DataError naming the rows that cannot be read."""
+        if not rows:
+            return []
+        audit.require_columns(rows, self.recipe.task.columns(False))
+        audit.usable(rows, lambda row: self.recipe.task.fault(row, False), drop=False)
+        examples = build.encoded(self.learner, rows, self.tokenizer, self.tokenizer.model_max_length, labelled=False)
+        return self.learner.predictions(outputs(self.model, self.learner, examples, self.runtime))
+
+    def evaluate(self, part: str = "validation", source: str | Path | None = None) -> Evaluation:
+        """Measures the model on a part of the recipe's data, or on the labelled rows of `source`, and keeps the result.
+
+        Raises DataError where the recipe has no such part.
+        """
+        began = time.monotonic()
+        name = Path(source).stem if source is not None else part
+        rows = self.rows(part) if source is None else build.usable_rows(self.recipe, str(source), [])
+        examples = build.encoded(self.learner, rows, self.tokenizer, self.tokenizer.model_max_length)
+        found = outputs(self.model, self.learner, examples, self.runtime)
+        evaluation = self.learner.evaluate(found, examples, rows)
+        keep_evaluation(self.folder, name, evaluation, self.summary.get("kept_step", 0), time.monotonic() - began)
+        return evaluation
+
+    def rows(self, part: str) -> list[Row]:
+        """The rows of a part, read again from the files that the recipe names."""
+        recipe = load_recipe(self.folder.recipe)
+        if getattr(recipe.data, part, None) is None:
+            raise DataError(f"the recipe of {self.path} has no {part} rows: name a file to evaluate on.")
+        rows = build.gather(recipe).rows.get(part)
+        return rows if rows is not None else build.usable_rows(recipe, str(recipe.data.test), [])
+
+
+def as_columns(text: Text, columns: Sequence[str]) -> dict[str, Any]:
+    if isinstance(text, Mapping):
+        return dict(text)
+    values = [text] if isinstance(text, str) else list(text)
+    if len(values) != len(columns):
+        raise DataError(f"{len(columns)} texts are expected for each row ({', '.join(columns)}), got {len(values)}.")
+    return dict(zip(columns, values, strict=True))
+
+
+def keep_evaluation(folder: RunFolder, part: str, evaluation: Evaluation, step: int, seconds: float) -> None:
+    """Writes an evaluation and its predictions into the run."""
+    facts = {"part": part, "rows": len(evaluation.predictions), "step": step, "seconds": seconds}
+    folder.write(f"evaluations/{part}.json", evaluation.to_json(**facts))
+    folder.write_lines(f"evaluations/{part}.predictions.jsonl", evaluation.predictions)

@@ -1,0 +1,295 @@
+"""From a recipe to a finished run, whatever interrupts it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from burnish import build
+from burnish.core.errors import BurnishError, DataError, Interrupted, RunError
+from burnish.core.evaluation import Evaluation
+from burnish.core.rundir import RunFolder, next_free
+from burnish.engine import checkpoint
+from burnish.engine.batches import Budget, Order
+from burnish.engine.callbacks import Recorder
+from burnish.engine.events import Began, Event, Listener, Noted
+from burnish.engine.inference import outputs
+from burnish.engine.loop import Loop
+from burnish.engine.progress import Plan, Progress, Selection
+from burnish.engine.signals import Interruption, StopRequested
+from burnish.engine.step import Step
+from burnish.models.load import quiet
+from burnish.optim.groups import parameter_groups
+from burnish.plan.parameters import by_role
+from burnish.recipe import Recipe
+from burnish.recipe import load as load_recipe
+from burnish.run.environment import environment
+from burnish.run.finished import Run, keep_evaluation
+
+Source = str | Path | Mapping[str, Any] | Recipe
+
+
+def train(
+    recipe: Source,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> Run:
+    """Trains what `recipe` says and returns the finished run.
+
+    `recipe` is a path, a mapping or a Recipe; `overrides` are `key.sub=value`; `overwrite` replaces an earlier run of the
+    same folder. Raises BurnishError with what to do: before anything is loaded for faults of the recipe, before the first step
+    for faults of the data, and with the last checkpoint intact for whatever comes later.
+    """
+    checked = load_recipe(recipe, overrides)
+    name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task.name
+    path = Path(checked.run) if checked.run else next_free(Path("runs"), name)
+    checked = checked.model_copy(update={"run": str(path.absolute())})
+    folder = RunFolder.create(path, checked.to_yaml(), overwrite)
+    try:
+        return execute(folder, checked, listeners)
+    except (BurnishError, StopRequested):
+        if not folder.metrics.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def resume(path: str | Path, listeners: Sequence[Listener] = ()) -> Run:
+    """Goes on with a run that was stopped or killed, to the very same weights. A finished run is returned as it is."""
+    folder = RunFolder.open(path)
+    if folder.finished:
+        return Run(folder)
+    return execute(folder, load_recipe(folder.recipe), listeners)
+
+
+def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener]) -> Run:
+    """Runs what is left of a run: all of it, the rest, or only what follows the last step."""
+
+    def emit(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    with folder.lock(), Interruption().listening() as interruption:
+        try:
+            session = Session.open(folder, recipe, emit, interruption)
+            ended = session.train()
+            session.finish(ended)
+        except StopRequested as stop:
+            step = max(checkpoint.steps(folder), default=0)
+            state = f"Stopped at step {step}, saved" if step else "Stopped before the first checkpoint"
+            raise Interrupted(f"{state}. Go on with: burnish resume {folder.path}", stop.signal_number) from None
+        except MemoryError as error:
+            raise RunError(f"{error or 'Out of memory'} Earlier checkpoints are intact: `burnish resume {folder.path}`.") from error
+    return Run(folder)
+
+
+@dataclass
+class Session:
+    """One process's work on a run."""
+
+    folder: RunFolder
+    parts: build.Parts
+    step: Step
+    plan: Plan
+    order: Order
+    progress: Progress
+    emit: Listener
+    interruption: Interruption
+
+    @classmethod
+    def open(cls, folder: RunFolder, recipe: Recipe, emit: Listener, interruption: Interruption) -> Session:
+        """Builds the parts, and brings them to where the newest whole checkpoint stands."""
+
+        def note(message: str) -> None:
+            emit(Noted(message))
+
+        gathered = build.gather(recipe)
+        same_data(folder, gathered)
+        parts = build.assemble(recipe, gathered, note)
+        recipe, settings = parts.recipe, parts.recipe.train
+        order = Order(len(parts.gathered.rows["train"]), settings.batch_size, settings.seed)
+        groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
+        step = Step(
+            model=parts.model,
+            objective=parts.learner,
+            examples=parts.examples["train"],
+            optimizer=recipe.optimizer.build(groups),
+            runtime=parts.runtime,
+            budget=settings.micro_batch or parts.runtime.budget,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            place=lambda index: parts.gathered.rows["train"][index].place,
+            note=note,
+        )
+        plan = Plan(
+            duration=settings.duration,
+            evaluate_every=settings.evaluate_every,
+            save_every=settings.save_every,
+            steps_per_epoch=order.steps_per_epoch,
+            schedule=recipe.schedule,
+            watched="validation" in parts.examples,
+            patience=settings.patience,
+        )
+        session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
+        session.restore(note)
+        session.record(recipe)
+        return session
+
+    def restore(self, note: Callable[[str], None]) -> None:
+        newest = checkpoint.newest_whole(self.folder, note)
+        if newest is not None:
+            self.progress = checkpoint.load(newest, self.parts.model, self.step.optimizer)
+            if self.progress.budget:
+                self.step.budget = Budget.parse(self.progress.budget)
+            note(f"going on after step {self.progress.step}")
+        self.folder.rewind_metrics(self.progress.step)
+
+    def record(self, recipe: Recipe) -> None:
+        """Writes what the run is made of, and tells it."""
+        gathered, facts = self.parts.gathered, self.facts()
+        recorder = Recorder(self.folder)
+        tell = self.emit
+
+        def told_and_recorded(event: Event) -> None:
+            recorder(event)
+            tell(event)
+
+        self.emit = told_and_recorded
+        self.folder.write_text("recipe.yaml", recipe.to_yaml())
+        self.folder.write("environment.json", environment(self.parts.runtime.device.type))
+        labels = build.label_counts(recipe, gathered)
+        self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
+        self.folder.write("plan.json", facts)
+        tell(Began({**facts, "run": str(self.folder.path), "data": gathered.facts, "warnings": gathered.warnings}))
+
+    def facts(self) -> dict[str, Any]:
+        recipe = self.parts.recipe
+        roles = by_role(self.parts.model.named_parameters(), self.parts.anatomy)
+        return {
+            "model": recipe.model.name + (" (from scratch)" if recipe.model.from_scratch else ""),
+            "method": recipe.method.name,
+            "task": recipe.task.name,
+            "parameters": {"total": sum(role[1] for role in roles), "trainable": sum(role[2] for role in roles), "roles": roles},
+            "steps": self.plan.total_steps,
+            "steps_per_epoch": self.order.steps_per_epoch,
+            "duration": str(self.plan.duration),
+            "batch_size": recipe.train.batch_size,
+            "micro_batch": str(self.step.budget),
+            "max_length": self.parts.max_length,
+            "device": str(self.parts.runtime.device),
+            "precision": recipe.train.precision,
+            "notes": [],
+        }
+
+    def train(self) -> str:
+        settings = self.parts.recipe.train
+        best = settings.keep_best
+        loop = Loop(
+            plan=self.plan,
+            order=self.order,
+            step=self.step,
+            evaluate=lambda: self.evaluated("validation").metrics,
+            save=self.save,
+            emit=self.emit,
+            interrupted=self.interruption.check,
+            peak_memory=self.parts.runtime.peak_memory,
+            selection=Selection(best, self.parts.recipe.task.metrics[best]) if best else None,
+        )
+        with self.interruption.deferring():
+            return loop.run(self.progress)
+
+    def save(self, progress: Progress) -> int:
+        progress.budget = str(self.step.budget)
+        return checkpoint.save(self.folder, self.parts.model, self.step.optimizer, progress, self.parts.recipe.train.save_limit)
+
+    def evaluated(self, part: str) -> Evaluation:
+        parts = self.parts
+        found = outputs(parts.model, parts.learner, parts.examples[part], parts.runtime, lambda done: self.interruption.check())
+        return parts.learner.evaluate(found, parts.examples[part], parts.gathered.rows[part])
+
+    def finish(self, ended: str) -> None:
+        """Keeps the chosen weights as a model, measures them, opens the test rows, writes summary and report."""
+        parts, progress = self.parts, self.progress
+        kept = progress.best_step if progress.best_step >= 0 else progress.step
+        if kept != progress.step:
+            checkpoint.load_weights(checkpoint.folder_of(self.folder, kept), parts.model)
+        self.folder.replace_folder(self.folder.model, self.export)
+        if "validation" in parts.examples:
+            self.measure("validation", kept)
+        trouble = self.open_test(kept)
+        self.folder.write("summary.json", self.summary(ended, kept))
+        from burnish.report.page import write
+
+        write(self.folder.path)
+        if trouble is not None:
+            raise DataError(
+                f"The model is trained and saved, but the test rows cannot be used: {trouble}\n"
+                f"Mend them, then: burnish evaluate {self.folder.path} --part test"
+            ) from trouble
+
+    def export(self, folder: Path) -> None:
+        with checkpoint.os_errors(), quiet():
+            self.parts.recipe.method.save(self.parts.model, folder, self.parts.base_files)
+            self.parts.tokenizer.save_pretrained(folder)
+
+    def measure(self, part: str, step: int) -> None:
+        began = time.monotonic()
+        evaluation = self.evaluated(part)
+        keep_evaluation(self.folder, part, evaluation, step, time.monotonic() - began)
+
+    def open_test(self, step: int) -> DataError | None:
+        """Reads the test rows for the first and only time and measures the model on them; what is wrong with them, if anything is."""
+        parts, gathered = self.parts, self.parts.gathered
+        recipe = parts.recipe
+        if recipe.data.test is None:
+            return None
+        try:
+            build.open_test(parts)
+        except DataError as error:
+            return error
+        self.measure("test", step)
+        labels = build.label_counts(recipe, gathered)
+        self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
+        return None
+
+    def summary(self, ended: str, kept: int) -> dict[str, Any]:
+        """The figures that people know from Trainer, and how the run ended."""
+        progress, seconds = self.progress, max(self.progress.seconds, 1e-9)
+        best = self.parts.recipe.train.keep_best
+        return {
+            "steps": progress.step,
+            "epochs": progress.step / self.order.steps_per_epoch,
+            "seconds": progress.seconds,
+            "samples_per_second": progress.examples / seconds,
+            "steps_per_second": progress.step / seconds,
+            "tokens_per_second": progress.tokens / seconds,
+            "flos": 6.0 * progress.slots * self.computing_parameters(),
+            "mean_loss": progress.loss_sum / max(progress.step, 1),
+            "padding_share": 1 - progress.tokens / max(progress.slots, 1),
+            "peak_memory": self.parts.runtime.peak_memory(),
+            "ended": ended,
+            "kept_step": kept,
+            "best": {"metric": best, "value": progress.best_value, "step": kept} if best else None,
+        }
+
+    def computing_parameters(self) -> int:
+        """Parameters that take part in matrix products: all but the embeddings, as Trainer counts for its FLOPs (6 N a token)."""
+        embeddings = set(self.parts.anatomy.embeddings)
+        return sum(p.numel() for name, p in self.parts.model.named_parameters() if name.removeprefix("base_model.model.") not in embeddings)
+
+
+def same_data(folder: RunFolder, gathered: build.Gathered) -> None:
+    """Raises DataError where the rows of a run to resume are not those it began with."""
+    before = folder.read("data.json")
+    if before is None:
+        return
+    for part, facts in gathered.facts.items():
+        if before["parts"].get(part, {}).get("sha256") != facts["sha256"]:
+            raise DataError(
+                f"the {part} rows ({facts['source']}) are not those that this run began with: resumed, it would not be the same run. "
+                "Bring the file back, or start anew with `burnish train`."
+            )
