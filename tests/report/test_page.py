@@ -72,7 +72,7 @@ def make_steps(folder: Path, steps: int, every: int) -> None:
         loss = 0.15 + 1.95 * math.exp(-3 * step / steps) + noise.uniform(-0.2, 0.2) * math.exp(-step / steps)
         speed = min(1.0, step / (0.1 * steps)) * (1 - step / (steps + 1))
         line = {"kind": "step", "step": step, "epoch": step / 13, "loss": loss, "grad_norm": 2 + noise.random() * 3, "lr": 5e-5 * speed}
-        lines.append({**line, "examples": 32, "tokens": 610, "slots": 640, "seconds": 0.8, "memory": 900_000_000})
+        lines.append({**line, "examples": 32, "tokens": 610, "slots": 640, "seconds": 0.8 * step, "memory": 900_000_000})
         if step % every == 0:
             done = 1 - math.exp(-4 * step / steps)
             metrics = {"loss": loss + 0.25, "accuracy": 0.2 + 0.7 * done, "macro_f1": 0.15 + 0.74 * done}
@@ -240,6 +240,7 @@ def test_unfinished_run_says_so(tmp_path: Path) -> None:
     assert "This run is not finished: starter:minilm has done 60 of 125 steps of learning to classify from 400 rows." in shown.text
     assert "Measured on the validation part, so far at step 52." in shown.text
     assert "No evaluation of the trained model has been written yet." in shown.text
+    assert "Ended not finished" in shown.text and "Time 48 s" in shown.text
     assert shown.tags.count("svg") == 6
 
 

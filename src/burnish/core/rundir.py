@@ -133,11 +133,11 @@ class RunFolder:
         """The whole lines of metrics.jsonl; a line cut off by a kill is left out."""
         lines = []
         if self.metrics.is_file():
-            for text in self.metrics.read_text(encoding="utf-8").splitlines():
-                try:
-                    lines.append(json.loads(text))
-                except ValueError:
-                    continue
+            for text in self.metrics.read_text(encoding="utf-8", errors="replace").split("\n"):
+                with contextlib.suppress(ValueError):
+                    line = json.loads(text)
+                    if isinstance(line, dict) and "step" in line:
+                        lines.append(line)
         return lines
 
     def rewind_metrics(self, step: int) -> None:

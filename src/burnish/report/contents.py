@@ -51,7 +51,7 @@ def sentence(record: Record) -> str:
         return f"This run is not finished: {model} has done {done} of learning{learned}.{seen}"
     steps, epochs, seconds = (finite(record.summary.get(key)) for key in ("steps", "epochs", "seconds"))
     spent = [f"in {count(int(steps), 'step')}"] if steps is not None else []
-    spent += [f"{wording.short(epochs)} epochs"] if epochs is not None else []
+    spent += [f"{wording.short(epochs)} epoch{'' if epochs == 1 else 's'}"] if epochs is not None else []
     spent += [wording.duration(seconds).replace(" ", "\N{NO-BREAK SPACE}")] if seconds is not None else []
     return f"{model} learned{learned}{' ' if spent else ''}{', '.join(spent)}{learned_share(record.plan)}."
 
@@ -78,13 +78,13 @@ def facts(record: Record) -> list[tuple[str, str]]:
     best, kept = mapping(summary.get("best")), finite(summary.get("kept_step"))
     why = f" (best {wording.spoken(best['metric'])}: {wording.decimal(best.get('value'))})" if best.get("metric") else ""
     last = record.steps[-1] if record.steps else {}
-    done, epochs = (finite(summary.get(key)) for key in ("steps", "epochs"))
+    done, epochs, seconds = (finite(summary.get(key)) for key in ("steps", "epochs", "seconds"))
     made = [
         ("Ended", "not finished" if record.summary is None else wording.plain(summary.get("ended"))),
         ("Steps", wording.integer(record.last_step if done is None else done)),
         ("Epochs", wording.short(last.get("epoch") if epochs is None else epochs)),
         ("Weights kept", wording.NONE if kept is None else f"step {wording.integer(kept)}{why}"),
-        ("Time", wording.duration(summary.get("seconds"))),
+        ("Time", wording.duration(last.get("seconds") if seconds is None else seconds)),
         *((f"{unit.capitalize()} per second", wording.short(rate)) for unit, rate in rates),
         ("Batch size", wording.integer(record.plan.get("batch_size"))),
         ("Computation", wording.flops(summary.get("flos"))),
