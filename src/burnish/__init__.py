@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from burnish.core.errors import BurnishError
     from burnish.recipe import Recipe
     from burnish.run import Run, load, resume, train
+    from burnish.terminal import Display
 
 __version__ = "0.1.0"
-__all__ = ["BurnishError", "Recipe", "Run", "load", "resume", "train"]
+__all__ = ["BurnishError", "Display", "Recipe", "Run", "load", "resume", "train"]
 
 HOMES = {
     "BurnishError": "burnish.core.errors",
+    "Display": "burnish.terminal",
     "Recipe": "burnish.recipe",
     "Run": "burnish.run",
     "load": "burnish.run",

@@ -20,8 +20,8 @@ SMOOTHING = 0.9
 class Display:
     """A listener that shows a run on a console."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
         self.bar: Progress | None = None
         self.first: Stepped | None = None
         self.last: Stepped | None = None
@@ -54,6 +54,7 @@ class Display:
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def header(self, facts: Mapping[str, Any]) -> None:
+        """What is trained, on how much, for how long and where, before the first step."""
         parameters, data = facts["parameters"], facts["data"]
         rows = ", ".join(f"{count(part['rows'], f'{name} row')}" for name, part in data.items())
         share = parameters["trainable"] / max(parameters["total"], 1)

@@ -71,6 +71,7 @@ class Length:
         self.units, self.bare, self.zero = units, bare, zero
 
     def validate(self, value: Any) -> Duration:
+        """The duration that a value of a recipe stands for. Raises ValueError with examples of what may stand there."""
         examples = " or ".join(f"`{number}{unit}`" for number, unit in zip((3, 500, 20, 1, 1), self.units, strict=False))
         if isinstance(value, Duration):
             duration = value
@@ -84,8 +85,10 @@ class Length:
             raise ValueError(f"write a number with its unit, such as {examples}; got {value!r}")
         if duration.unit not in self.units:
             raise ValueError(f"{UNITS[duration.unit]} do not serve here; write {examples}")
-        if duration.value == 0 and not self.zero:
-            raise ValueError("must be greater than 0")
+        if duration.value < 0 or (duration.value == 0 and not self.zero):
+            raise ValueError("must not be negative" if self.zero else "must be greater than 0")
+        if duration.unit == "%" and duration.value > 100:
+            raise ValueError(f"{duration} is more than 100%")
         return duration
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -135,7 +135,9 @@ class Anatomy:
 class Method(Protocol):
     """Decides which parameters learn, and in which form, and saves what they became as a folder that transformers loads."""
 
-    def apply(self, model: Any, anatomy: Anatomy) -> nn.Module: ...
+    def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
+        """The model to train, in which exactly the chosen parameters require a gradient."""
+        ...
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         """`base` are the files of the pretrained weights, None where some fresh weights are in no file."""

@@ -68,6 +68,7 @@ def faults(root: type[BaseModel], error: ValidationError) -> list[str]:
 
 
 def sentence(root: type[BaseModel], item: Mapping[str, Any]) -> str:
+    """One of pydantic's faults in words, with the way out where it is known."""
     owner, path = locate(root, item["loc"])
     key = ".".join(path) or "the recipe"
     kind, given, context = item["type"], item.get("input"), item.get("ctx", {})

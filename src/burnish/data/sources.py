@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -111,15 +111,14 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def read_csv(path: Path, name: str, delimiter: str = ",") -> Iterator[Row]:
+    """Separated values as in RFC 4180: fields in quotes may hold separators, doubled quotes and line ends."""
     reader = csv.reader((text for _, text in lines(path, name)), delimiter=delimiter, strict=True)
     csv.field_size_limit(1 << 30)
     try:
         header = next(reader, None)
         if header is None:
             return
-        repeated = {column for column in header if header.count(column) > 1}
-        if repeated:
-            raise DataError(f"{name}: the header names {', '.join(sorted(map(repr, repeated)))} more than once.")
+        require_distinct(header, name)
         number, start = 0, reader.line_num + 1
         for fields in reader:
             if fields:
@@ -142,9 +141,16 @@ def read_tsv(path: Path, name: str) -> Iterator[Row]:
     if numbered and any(len(fields) != len(numbered[0][1]) for _, fields in numbered):
         yield from read_csv(path, name, delimiter="\t")
         return
-    header = numbered[0][1] if numbered else []
+    header = [unquoted(field) for field in numbered[0][1]] if numbered else []
+    require_distinct(header, name)
     for number, (line, fields) in enumerate(numbered[1:], start=1):
-        yield Row(dict(zip(map(unquoted, header), map(unquoted, fields), strict=True)), name, number, line)
+        yield Row(dict(zip(header, map(unquoted, fields), strict=True)), name, number, line)
+
+
+def require_distinct(header: Sequence[str], name: str) -> None:
+    repeated = {column for column in header if header.count(column) > 1}
+    if repeated:
+        raise DataError(f"{name}: the header names {', '.join(sorted(map(repr, repeated)))} more than once.")
 
 
 def unquoted(field: str) -> str:
@@ -155,6 +161,7 @@ def unquoted(field: str) -> str:
 
 
 def read_jsonl(path: Path, name: str) -> Iterator[Row]:
+    """A JSON object a line; blank lines are no rows."""
     number = 0
     for line, text in lines(path, name):
         if not text.strip():

@@ -15,6 +15,7 @@ class Part:
 
     @staticmethod
     def validate(value: Any) -> str | int | None:
+        """A source, a share, a number of rows, or None. Raises ValueError for anything else."""
         if value is None:
             return None
         if isinstance(value, int) and not isinstance(value, bool):

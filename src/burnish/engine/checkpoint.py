@@ -28,6 +28,7 @@ from burnish.core.rundir import RunFolder
 from burnish.engine.progress import Progress
 
 MANIFEST = "manifest.json"
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 def folder_of(run: RunFolder, step: int) -> Path:
@@ -39,6 +40,8 @@ def save(run: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimize
     weights = learned(model)
     moments, scalars = optimizer_state(optimizer)
     size = sum(tensor.numel() * tensor.element_size() for tensor in [*weights.values(), *moments.values()])
+    for leftover in run.checkpoints.glob(".step-*.part"):  # of a save that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     require_space(run, size)
 
     def fill(folder: Path) -> None:
@@ -49,7 +52,8 @@ def save(run: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimize
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
     run.replace_folder(folder_of(run, progress.step), fill)
-    kept = {*steps(run)[-limit:], progress.best_step}
+    # Later steps are torn checkpoints that were skipped: they count for nothing.
+    kept = {*[step for step in steps(run) if step <= progress.step][-limit:], progress.best_step}
     for step in steps(run):
         if step not in kept:
             shutil.rmtree(folder_of(run, step), ignore_errors=True)
@@ -75,8 +79,8 @@ def fault(folder: Path) -> str | None:
     """Why a checkpoint cannot be used, or None where it is whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for name, facts in manifest.items():
-            path = folder / name
+        for name in FILES:
+            path, facts = folder / name, manifest[name]
             if not path.is_file():
                 return f"{name} is missing"
             if path.stat().st_size != facts["bytes"]:
@@ -85,7 +89,7 @@ def fault(folder: Path) -> str | None:
                 return f"{name} has changed since it was written"
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{MANIFEST} cannot be read ({error})"
     return None
 
@@ -109,6 +113,15 @@ def newest_whole(run: RunFolder, note: Callable[[str], None]) -> Path | None:
             f"Start anew: `burnish train {run.recipe} --overwrite`."
         )
     return None
+
+
+def require_whole(run: RunFolder, step: int) -> Path:
+    """The checkpoint of a step that cannot be done without. Raises RunError where it is torn."""
+    folder = folder_of(run, step)
+    reason = fault(folder)
+    if reason is not None:
+        raise RunError(f"the checkpoint that is needed, {folder}, is torn: {reason}. Start anew: `burnish train {run.recipe} --overwrite`.")
+    return folder
 
 
 def load(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

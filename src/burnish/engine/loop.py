@@ -53,6 +53,7 @@ class Loop:
             raise
 
     def advance(self, progress: Progress, outcome: Outcome) -> None:
+        """Counts a step and tells it."""
         progress.step += 1
         progress.examples += outcome.examples
         progress.tokens += outcome.tokens

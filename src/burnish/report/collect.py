@@ -58,12 +58,12 @@ def collect(path: Path) -> Record:
 
     none: list[dict[str, Any]] = []
     lines = attempt(folder.read_metrics, none, "metrics.jsonl cannot be read and is left out", problems)
-    summary = read("summary.json")
+    summary, environment = read("summary.json"), read("environment.json")
     return Record(
         name=folder.path.name,
-        started=datetime.fromtimestamp(folder.recipe.stat().st_mtime).astimezone(),
+        started=start_of(folder, environment),
         recipe=folder.recipe.read_text(encoding="utf-8", errors="replace"),
-        environment=read("environment.json"),
+        environment=environment,
         data=read("data.json"),
         plan=read("plan.json"),
         steps=list({line["step"]: line for line in by_step(lines, "step")}.values()),
@@ -72,6 +72,14 @@ def collect(path: Path) -> Record:
         summary=summary if summary or folder.finished else None,
         problems=problems,
     )
+
+
+def start_of(folder: RunFolder, environment: dict[str, Any]) -> datetime:
+    """When the run began: as it noted itself, else when its recipe was written."""
+    try:
+        return datetime.fromisoformat(str(environment.get("started")))
+    except ValueError:
+        return datetime.fromtimestamp(folder.recipe.stat().st_mtime).astimezone()
 
 
 def attempt(reader: Callable[[], T], otherwise: T, problem: str, problems: list[str]) -> T:

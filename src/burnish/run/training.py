@@ -52,9 +52,12 @@ def train(
     folder = RunFolder.create(path, checked.to_yaml(), overwrite)
     try:
         return execute(folder, checked, listeners)
-    except (BurnishError, StopRequested):
-        if not folder.metrics.exists():
-            shutil.rmtree(folder.path, ignore_errors=True)
+    except BurnishError as error:
+        if folder.metrics.exists():
+            raise
+        shutil.rmtree(folder.path, ignore_errors=True)
+        if isinstance(error, Interrupted):
+            raise Interrupted("Stopped before the first step: nothing is left behind.", error.exit_code - 128) from None
         raise
 
 
@@ -160,7 +163,8 @@ class Session:
 
         self.emit = told_and_recorded
         self.folder.write_text("recipe.yaml", recipe.to_yaml())
-        self.folder.write("environment.json", environment(self.parts.runtime.device.type))
+        if self.folder.read("environment.json") is None:
+            self.folder.write("environment.json", environment(self.parts.runtime.device.type))
         labels = build.label_counts(recipe, gathered)
         self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
         self.folder.write("plan.json", facts)
@@ -216,7 +220,7 @@ class Session:
         parts, progress = self.parts, self.progress
         kept = progress.best_step if progress.best_step >= 0 else progress.step
         if kept != progress.step:
-            checkpoint.load_weights(checkpoint.folder_of(self.folder, kept), parts.model)
+            checkpoint.load_weights(checkpoint.require_whole(self.folder, kept), parts.model)
         self.folder.replace_folder(self.folder.model, self.export)
         if "validation" in parts.examples:
             self.measure("validation", kept)

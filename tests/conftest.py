@@ -1,0 +1,82 @@
+"""Fixtures that all tests share: a tiny BERT with its tokenizer, and a small file that it can learn. No test touches the network."""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports a Hugging Face library, for these read their environment once, at import.
+HOME = tempfile.mkdtemp(prefix="burnish-tests-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": HOME, "TOKENIZERS_PARALLELISM": "false"}
+
+GOOD = ("lovely", "great", "wonderful", "happy", "perfect", "thanks")
+BAD = ("broken", "awful", "late", "angry", "wrong", "refund")
+THINGS = ("candle", "parcel", "shears", "kettle")
+
+
+def vocabulary() -> list[str]:
+    """The special tokens, all letters and digits, and the 400 commonest words of the bundled messages."""
+    from burnish.data import sources
+
+    messages = " ".join(row.values["text"].lower() for row in sources.read("bundled:messages-train"))
+    common = [word for word, _ in Counter(re.findall(r"[a-z]{2,}", messages)).most_common(400)]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = [*letters, *(f"##{letter}" for letter in letters), *".,!?'-\"", *GOOD, *BAD, *THINGS, *common]
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(pieces)]
+
+
+def tiny_tokenizer(**options: Any) -> Any:
+    """A WordPiece tokenizer of a few hundred words that no character of English text leaves unknown."""
+    from transformers import BertTokenizer
+
+    words = vocabulary()
+    return BertTokenizer(vocab={word: index for index, word in enumerate(words)}, **{"model_max_length": 64, **options})
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of 2 blocks, 32 wide, without dropout, and its tokenizer, as `save_pretrained` leaves them."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def rows_csv(tmp_path: Path) -> Path:
+    """48 rows `text,label` of praise and complaint, told apart by one word; in every four rows two of each."""
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label"])
+        for number in range(24):
+            thing, extra = THINGS[number % 4], " I have waited for it a long time" * (number % 3)
+            writer.writerow([f"The {thing} is {GOOD[number % 6]}, number {number}.{extra}", "praise"])
+            writer.writerow([f"My {thing} was {BAD[number % 6]} on day {number}!{extra}", "complaint"])
+    return path

@@ -1,0 +1,202 @@
+"""Loading: what is plainly wrong is told without loading, what transformers raises is told in words, and seeds decide fresh weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from burnish.core.errors import ModelError
+from burnish.models.load import Model, length_limit, load_model, load_tokenizer, weight_files
+
+HEAD = "AutoModelForSequenceClassification"
+
+
+@pytest.fixture
+def copy(tiny_bert: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bert, tmp_path / "copy"))
+
+
+def loaded(spec: Model, seed: int = 0, **config: Any) -> tuple[Any, list[str]]:
+    return load_model(spec, HEAD, load_tokenizer(spec), seed, **{"num_labels": 3, **config})
+
+
+def refusal(path: Path, **settings: Any) -> str:
+    with pytest.raises(ModelError) as caught:
+        loaded(Model(name=str(path), **settings))
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_weights_are_those_of_the_folder_and_the_head_is_fresh(tiny_bert: Path) -> None:
+    from safetensors.torch import load_file
+
+    model, fresh = loaded(Model(name=str(tiny_bert)))
+    stored = load_file(tiny_bert / "model.safetensors")
+    assert sorted(fresh) == ["classifier.bias", "classifier.weight"]
+    for name, parameter in model.bert.named_parameters():
+        assert parameter.equal(stored[name]), name
+    assert model.classifier.weight.shape == (3, 32)
+
+
+def test_fresh_weights_are_a_function_of_the_seed(tiny_bert: Path) -> None:
+    spec = Model(name=str(tiny_bert))
+    first, second, other = (loaded(spec, seed)[0].classifier.weight for seed in (0, 0, 1))
+    assert first.equal(second) and not first.equal(other)
+
+
+def test_from_scratch_keeps_the_architecture_and_no_weight(tiny_bert: Path) -> None:
+    pretrained, _ = loaded(Model(name=str(tiny_bert)))
+    model, fresh = loaded(Model(name=str(tiny_bert), from_scratch=True), seed=1)
+    assert set(fresh) == {name for name, _ in model.named_parameters()}
+    before, after = (m.bert.encoder.layer[0].attention.self.query.weight for m in (pretrained, model))
+    assert before.shape == after.shape and not before.equal(after)
+
+
+def test_dtype(tiny_bert: Path) -> None:
+    model, _ = loaded(Model(name=str(tiny_bert), dtype="bfloat16"))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_head_of_another_size_is_made_anew(tiny_bert: Path, tmp_path: Path) -> None:
+    loaded(Model(name=str(tiny_bert)))[0].save_pretrained(tmp_path / "three")
+    shutil.copy(tiny_bert / "tokenizer.json", tmp_path / "three")
+    shutil.copy(tiny_bert / "tokenizer_config.json", tmp_path / "three")
+    model, fresh = loaded(Model(name=str(tmp_path / "three")), num_labels=5)
+    assert sorted(fresh) == ["classifier.bias", "classifier.weight"]
+    assert model.classifier.weight.shape == (5, 32)
+    assert loaded(Model(name=str(tmp_path / "three")), num_labels=3)[1] == []
+
+
+def test_half_a_safetensors_file(copy: Path) -> None:
+    file = copy / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "its safetensors file is damaged or half written" in refusal(copy)
+    file.write_bytes(b"")
+    assert "damaged or half written" in refusal(copy)
+
+
+def test_pickled_weights_are_never_opened(copy: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (copy / "exploded",))
+
+    torch.save({"weight": Bomb()}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    assert "pickled weights only (.bin)" in refusal(copy)
+    assert not (copy / "exploded").exists()
+
+
+def test_no_weights_at_all(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    assert "model.safetensors" in refusal(copy)
+
+
+def test_a_damaged_config(copy: Path) -> None:
+    (copy / "config.json").write_text('{"model_type": ')
+    assert "config.json" in refusal(copy)
+
+
+def test_code_of_its_own_needs_trust(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "code.Config", HEAD: "code.Model"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "code.py").write_text(f"open({str(copy / 'ran')!r}, 'w')\n")
+    assert "model.trust_remote_code=true" in refusal(copy)
+    assert not (copy / "ran").exists()
+
+
+def test_weights_of_another_architecture(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, copy / "model.safetensors", metadata={"format": "pt"})
+    assert "do not fit its architecture" in refusal(copy)
+
+
+def test_a_tokenizer_of_another_model(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text()) | {"vocab_size": 100}
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "they do not belong together" in refusal(copy, from_scratch=True)
+
+
+def test_a_hub_id_that_cannot_be_reached() -> None:
+    with pytest.raises(ModelError) as caught:
+        load_tokenizer(Model(name="nobody/no-such-model"))
+    assert "nobody/no-such-model" in str(caught.value) and "Check the name, the network" in str(caught.value)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end(copy: Path) -> None:
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    for ends, expected in [({"eos_token": "[SEP]"}, "[SEP]"), ({}, None)]:
+        (copy / "tokenizer_config.json").write_text(json.dumps(settings | ends))
+        if expected is not None:
+            assert load_tokenizer(Model(name=str(copy))).pad_token == expected
+            continue
+        with pytest.raises(ModelError, match="neither a padding nor an end token"):
+            load_tokenizer(Model(name=str(copy)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("{tmp}/tiny-brt", "does not exist - did you mean `tiny-bert`?"),
+        ("{tmp}", "holds no config.json: give the folder of a whole model"),
+        ("./no/such/folder", "the folder ./no/such/folder does not exist"),
+        ("starter:minlm", "there is no starter `minlm` - did you mean `minilm`?"),
+    ],
+)
+def test_faults_found_without_loading(tiny_bert: Path, name: str, words: str) -> None:
+    assert words in str(Model(name=name.replace("{tmp}", str(tiny_bert.parent))).fault())
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "holds an adapter" in str(Model(name=str(tmp_path)).fault())
+
+
+def test_sound_names_have_no_fault(tiny_bert: Path) -> None:
+    assert Model(name=str(tiny_bert)).fault() is None
+    assert Model(name="google-bert/bert-base-uncased").fault() is None
+    assert Model(name="gpt2").fault() is None
+
+
+def test_weight_files(tiny_bert: Path, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    assert weight_files(Model(name=str(tiny_bert))) == [tiny_bert / "model.safetensors"]
+    AutoModel.from_pretrained(tiny_bert).save_pretrained(tmp_path / "shards", max_shard_size="40KB")
+    index, *shards = weight_files(Model(name=str(tmp_path / "shards")))
+    assert index.name == "model.safetensors.index.json"
+    assert len(shards) > 1 and all(shard.is_file() for shard in shards)
+
+
+def test_length_limit(tiny_bert: Path) -> None:
+    spec = Model(name=str(tiny_bert))
+    tokenizer = load_tokenizer(spec)
+    model, _ = loaded(spec)
+    assert length_limit(tokenizer, model) == 64
+    tokenizer.model_max_length = 10
+    assert length_limit(tokenizer, model) == 10
+
+
+def test_length_limit_leaves_out_robertas_two_lost_positions(tiny_bert: Path) -> None:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    tokenizer = load_tokenizer(Model(name=str(tiny_bert)))
+    tokenizer.model_max_length = 10**30
+    config = RobertaConfig(
+        vocab_size=500, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=42
+    )
+    model = RobertaForSequenceClassification(config).eval()
+    limit = length_limit(tokenizer, model)
+    assert limit == 40
+    model(torch.full((1, limit), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, limit + 1), 7))
