@@ -131,7 +131,9 @@ def main() -> None:
         for name in arguments.systems:
             found = SYSTEMS[name](arguments, seed)
             print(json.dumps({"system": name, "seed": seed, **{key: round(value, 4) for key, value in found.items()}}), flush=True)
-            keep({"system": name, "seed": seed, "rows": arguments.rows, "epochs": arguments.epochs, "machine": platform.processor(), **found})
+            keep(
+                {"system": name, "seed": seed, "rows": arguments.rows, "epochs": arguments.epochs, "machine": platform.processor(), **found}
+            )
 
 
 def keep(record: dict[str, Any]) -> None:

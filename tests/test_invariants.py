@@ -20,11 +20,12 @@ import burnish
 from burnish import build, recipe
 from burnish.engine.batches import Budget, Order
 from burnish.engine.inference import outputs
+from burnish.engine.signals import StopRequested
 from burnish.engine.step import Outcome, Step
 from burnish.optim.groups import parameter_groups
 
 PROBLEMS = ("single_label", "multi_label", "regression")
-WORDS = "lovely great broken awful parcel candle thanks refund late happy my is the".split()
+WORDS = ["lovely", "great", "broken", "awful", "parcel", "candle", "thanks", "refund", "late", "happy", "my", "is", "the"]
 # The same, far longer, and as long as the model reads: 64 tokens.
 SAME, MIXED = [9] * 24, [1, 60, 3, 2, 40, 5, 1, 17] * 3
 CUTS = [Budget(size, "ex") for size in (4, 3, 2, 1)] + [Budget(size) for size in (1, 70, 130, 300)]
@@ -205,10 +206,6 @@ class Meddler:
         self.grads.add(torch.is_grad_enabled())
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stopped", [False, True], ids=["to-the-end", "stopped-within"])
 def test_outputs_leave_modes_generators_and_gradients_untouched(tiny_bert: Path, tmp_path: Path, stopped: bool) -> None:
     parts = parts_for(tiny_bert, tmp_path, "single_label", MIXED * 4)
@@ -226,12 +223,12 @@ def test_outputs_leave_modes_generators_and_gradients_untouched(tiny_bert: Path,
 
     def check(done: int) -> None:
         if stopped and done > 0:
-            raise Stop
+            raise StopRequested(2)
 
     try:
         outputs(model, parts.learner, parts.examples["train"], parts.runtime, check)
         assert not stopped
-    except Stop:
+    except StopRequested:
         assert stopped
     assert meddler.calls == (1 if stopped else 2) and meddler.modes == {False} and meddler.grads == {False}
     assert {name: module.training for name, module in model.named_modules()} == modes

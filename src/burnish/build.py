@@ -110,7 +110,8 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Callable[[str], None]) ->
     anatomy_ = anatomy(model)
     in_files = not recipe.model.from_scratch and set(fresh) <= set(anatomy_.head)
     base_files = load.weight_files(recipe.model) if in_files else None
-    model = recipe.method.apply(model, anatomy_)
+    with load.quiet():
+        model = recipe.method.apply(model, anatomy_)
     model.to(runtime.device)
     examples = {}
     for part, rows in gathered.rows.items():

@@ -71,8 +71,7 @@ def evaluate(
     from burnish.terminal import evaluation_tables
 
     found: Evaluation = load(run).evaluate(part, data)
-    name = Path(data).stem if data else part
-    evaluation_tables(console(), found.to_json(part=name, rows=len(found.predictions)))
+    evaluation_tables(console(), found.to_json(part=data or part, rows=len(found.predictions)))
     write_report(run)
 
 

@@ -38,13 +38,13 @@ class Recipe(Spec):
     data: Data
     """Where the rows come from."""
 
-    method: Annotated[Any, Choice("method")] = Full()
+    method: Annotated[Any, Choice("method", "full")] = Full()
     """Which parameters learn, and in which form."""
 
-    optimizer: Annotated[Any, Choice("optimizer")] = AdamW()
+    optimizer: Annotated[Any, Choice("optimizer", "adamw")] = AdamW()
     """How the parameters move."""
 
-    schedule: Annotated[Any, Choice("schedule")] = Linear()
+    schedule: Annotated[Any, Choice("schedule", "linear")] = Linear()
     """How the learning rate changes over the run."""
 
     train: Train = Train()

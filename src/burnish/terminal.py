@@ -74,8 +74,10 @@ class Display:
             self.say(f"[yellow]warning:[/] {escaped(warning)}")
 
     def step(self, event: Stepped) -> None:
-        if self.last is not None:
-            self.speed.add(event.tokens / max(event.seconds - self.last.seconds, 1e-9))
+        # A resumed run's clock starts where it stood: its first step says nothing of the speed.
+        since = self.last.seconds if self.last else 0.0 if event.step == 1 else event.seconds
+        if event.seconds > since:
+            self.speed.add(event.tokens / (event.seconds - since))
         self.loss.add(event.loss)
         self.first, self.last = self.first or event, event
         if self.console.is_terminal:

@@ -162,6 +162,13 @@ def test_rewind_drops_what_came_later(folder: RunFolder) -> None:
     assert [line["step"] for line in folder.read_metrics()] == [0]
 
 
+def test_rewind_drops_evaluations_that_will_come_again(folder: RunFolder) -> None:
+    lines = [{"kind": kind, "step": step} for step in (1, 2, 3) for kind in ("step", "evaluation")]
+    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder.rewind_metrics(2, evaluated=1)
+    assert [(line["kind"], line["step"]) for line in folder.read_metrics()] == [("step", 1), ("evaluation", 1), ("step", 2)]
+
+
 def test_rewind_begins_a_file_that_is_not_there(folder: RunFolder) -> None:
     folder.rewind_metrics(0)
     assert folder.metrics.read_bytes() == b""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy import ToyModel, ToyObjective, toy_examples
 from torch import nn
+from toy import ToyModel, ToyObjective, toy_examples
 
 from burnish.core.rundir import RunFolder
 from burnish.engine.batches import Budget

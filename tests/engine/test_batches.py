@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_micro_batches_are_sorted_longest_first(lengths: list[int], budget: Budg
 def test_micro_batches_are_full(lengths: list[int], budget: Budget) -> None:
     """The first example of a group would not have fitted into the group before."""
     groups = micro_batches(lengths, budget)
-    for before, after in zip(groups, groups[1:], strict=False):
+    for before, after in itertools.pairwise(groups):
         assert not budget.fits(len(before) + 1, lengths[before[0]]) and lengths[after[0]] <= lengths[before[-1]]
 
 
@@ -77,7 +78,8 @@ def test_a_budget_is_read_as_it_is_written(budget: Budget) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "budget"), [("auto", None), (8, Budget(8, "ex")), ("8", Budget(8, "ex")), ("4096tok", Budget(4096)), ("4_096tok", Budget(4096))]
+    ("written", "budget"),
+    [("auto", None), (8, Budget(8, "ex")), ("8", Budget(8, "ex")), ("4096tok", Budget(4096)), ("4_096tok", Budget(4096))],
 )
 def test_a_recipe_says_auto_examples_or_positions(written: Any, budget: Budget | None) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(MicroBatchSize)

@@ -76,7 +76,9 @@ def test_a_checkpoint_that_will_not_fit_is_not_begun(
     size = keep(folder, wide_step, 1)
     assert 480_000 < size < 520_000
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size + 100_000))
-    with pytest.raises(RunError, match=r"The disk is full: a checkpoint of 1 MB does not fit into the 1 MB left .*burnish resume") as caught:
+    with pytest.raises(
+        RunError, match=r"The disk is full: a checkpoint of 1 MB does not fit into the 1 MB left .*burnish resume"
+    ) as caught:
         keep(folder, wide_step, 2)
     assert caught.value.exit_code == 2 and str(folder.path) in str(caught.value)
     assert_intact(folder, 1, make_step)

@@ -20,7 +20,9 @@ MakeStep = Callable[..., Step]
 
 SHORTAGES = {
     "torch": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    "cpu allocator": lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    "cpu allocator": lambda: RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+    ),
     "python": MemoryError,
 }
 
@@ -58,7 +60,10 @@ def toy_model(dropout: float = 0.0) -> ToyModel:
 def test_a_step_moves_every_weight_as_torch_would(make_step: MakeStep) -> None:
     step, other = make_step(toy_model()), toy_model()
     reference = torch.optim.AdamW(
-        [{"params": [other.embedding.weight, other.head.weight], "weight_decay": 0.1}, {"params": [other.norm.weight, other.norm.bias, other.head.bias], "weight_decay": 0.0}],
+        [
+            {"params": [other.embedding.weight, other.head.weight], "weight_decay": 0.1},
+            {"params": [other.norm.weight, other.norm.bias, other.head.bias], "weight_decay": 0.0},
+        ],
         lr=0.005,
         fused=True,
     )

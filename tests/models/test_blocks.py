@@ -65,7 +65,13 @@ FAMILIES = [
         ("model.final_norm.weight", "head.dense.weight", "classifier.bias"),
         {**SHAPE, **MODERN},
     ),
-    Family("deberta-v2", ("deberta.embeddings.word_embeddings.weight",), ("pooler.dense.weight", "classifier.weight")),
+    # DeBERTa keeps a table of relative positions beside its blocks, after them in the order of parameters.
+    Family(
+        "deberta-v2",
+        ("deberta.embeddings.word_embeddings.weight", "deberta.encoder.rel_embeddings.weight"),
+        ("pooler.dense.weight", "classifier.weight"),
+        {**SHAPE, "relative_attention": True},
+    ),
 ]
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
 

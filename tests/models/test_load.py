@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from burnish.core.errors import ModelError
+from burnish.models import load
 from burnish.models.load import Model, length_limit, load_model, load_tokenizer, weight_files
 
 HEAD = "AutoModelForSequenceClassification"
@@ -124,10 +125,12 @@ def test_a_tokenizer_of_another_model(copy: Path) -> None:
     assert "they do not belong together" in refusal(copy, from_scratch=True)
 
 
-def test_a_hub_id_that_cannot_be_reached() -> None:
+@pytest.mark.parametrize(("reachable", "words"), [(False, "the hub cannot be reached"), (True, "Check the name, the network")])
+def test_a_hub_id_that_gives_nothing(monkeypatch: pytest.MonkeyPatch, reachable: bool, words: str) -> None:
+    monkeypatch.setattr(load, "hub_reachable", lambda: reachable)
     with pytest.raises(ModelError) as caught:
         load_tokenizer(Model(name="nobody/no-such-model"))
-    assert "nobody/no-such-model" in str(caught.value) and "Check the name, the network" in str(caught.value)
+    assert "nobody/no-such-model" in str(caught.value) and words in str(caught.value)
 
 
 def test_a_tokenizer_without_padding_pads_with_its_end(copy: Path) -> None:

@@ -154,6 +154,6 @@ class Optimizer(Protocol):
 
 
 class Schedule(Protocol):
-    """The factor on every learning rate after `position` of `total` (steps, or seconds of a timed run)."""
+    """The factor on every learning rate after `position` of `total` (steps, or milliseconds of a timed run)."""
 
     def factor(self, position: float, total: float) -> float: ...

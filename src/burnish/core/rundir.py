@@ -140,9 +140,11 @@ class RunFolder:
                         lines.append(line)
         return lines
 
-    def rewind_metrics(self, step: int) -> None:
-        """Drops what was recorded after `step`, because a resumed run will record it again."""
-        kept = [json.dumps(line, ensure_ascii=False) for line in self.read_metrics() if line["step"] <= step]
+    def rewind_metrics(self, step: int, evaluated: int | None = None) -> None:
+        """Drops what was recorded after `step`, and evaluations after `evaluated`: a resumed run will record them again."""
+        limits = {"evaluation": step if evaluated is None else evaluated}
+        lines = [line for line in self.read_metrics() if line["step"] <= limits.get(line.get("kind", ""), step)]
+        kept = [json.dumps(line, ensure_ascii=False) for line in lines]
         with disk_errors(f"Writing {self.metrics}"):
             write_text(self.metrics, "".join(line + "\n" for line in kept))
 

@@ -24,18 +24,30 @@ class Spec(BaseModel):
         """A bare name stands for `{name: ...}`."""
         return {"name": value} if isinstance(value, str) and "name" in cls.model_fields else value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Tells editors of the bare name where it is free text; a name out of a list is told by `Choice`."""
+        name = cls.model_fields.get("name")
+        whole = handler(schema)
+        return {"anyOf": [{"type": "string"}, whole]} if name is not None and name.is_required() else whole
+
 
 class Choice:
-    """Field annotation: one of the registered specs of `kind`, written as a bare name or as `{name: ..., ...}`."""
+    """Field annotation: one of the registered specs of `kind`, written as a bare name or as `{name: ..., ...}`.
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    Where there is a `usual` one, its name may be left out: `optimizer: {lr: 1.0e-4}`.
+    """
+
+    def __init__(self, kind: str, usual: str | None = None) -> None:
+        self.kind, self.usual = kind, usual
 
     def named(self, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, Mapping) and "name" not in value:
-            raise ValueError(f"needs a `name`: one of {', '.join(registry.specs(self.kind))}")
+            if self.usual is None:
+                raise ValueError(f"needs a `name`: one of {', '.join(registry.specs(self.kind))}")
+            return {"name": self.usual, **value}
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -45,7 +57,8 @@ class Choice:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         names = {"type": "string", "enum": list(registry.specs(self.kind))}
-        return {"anyOf": [names, handler(schema)]}
+        choices = handler(schema)
+        return {"anyOf": [names, *choices.get("oneOf", [choices])]}  # not oneOf: without a name several may fit
 
 
 def member(cls: type[BaseModel], key: str) -> dict[str, type[BaseModel]]:

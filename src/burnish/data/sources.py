@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from burnish.core.errors import DataError, nearest
+from burnish.core.network import hub_reachable
 from burnish.core.protocols import Row
 
 HUB = "hub:"
@@ -232,11 +233,15 @@ def read_hub(source: str) -> list[Row]:
     import datasets
 
     name, split = parts[0], parts[-1]
+    offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = offline or not hub_reachable()
     try:
         loaded = datasets.load_dataset(name, parts[1] if len(parts) == 3 else None, split=split)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"the data set {source} cannot be loaded: {reason}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     names = {column: feature.names for column, feature in (loaded.features or {}).items() if isinstance(feature, datasets.ClassLabel)}
     rows = []
     for number, values in enumerate(loaded, start=1):

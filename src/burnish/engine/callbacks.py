@@ -13,9 +13,9 @@ from burnish.engine.events import Evaluated, Event, Noted, Stepped
 class Recorder:
     """Appends a line to metrics.jsonl for each step, evaluation and note."""
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, step: int = 0) -> None:
         self.run = run
-        self.step = 0
+        self.step = step
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stepped):
@@ -27,6 +27,7 @@ class Recorder:
             self.append({"kind": "note", "step": self.step, "message": event.message})
 
     def append(self, line: dict[str, object]) -> None:
-        with disk_errors(f"Writing {self.run.metrics}", "Earlier checkpoints are intact; free some space, then resume."):
-            with self.run.metrics.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(finite(line), ensure_ascii=False) + "\n")
+        text = json.dumps(finite(line), ensure_ascii=False) + "\n"
+        hint = "Earlier checkpoints are intact; free some space, then resume."
+        with disk_errors(f"Writing {self.run.metrics}", hint), self.run.metrics.open("a", encoding="utf-8") as stream:
+            stream.write(text)

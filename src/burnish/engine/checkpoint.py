@@ -15,7 +15,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -181,16 +182,16 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
-class os_errors:
-    """Context manager: safetensors tells of a failing disk in words; this gives them back as the OSError they were."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        code = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError) else None
-        if code:
-            raise OSError(int(code[1]), str(error)) from error
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """safetensors tells of a failing disk in words; this gives them back as the OSError they were."""
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), str(error)) from error
 
 
 def digest(path: Path) -> str:

@@ -58,7 +58,8 @@ class Plan:
         """The schedule's factor for the next step."""
         total = self.total_steps
         if total is None:
-            return self.schedule.factor(min(progress.seconds, self.duration.seconds), self.duration.seconds)
+            # In milliseconds, for a warm-up is rounded up to a whole unit.
+            return self.schedule.factor(1e3 * min(progress.seconds, self.duration.seconds), 1e3 * self.duration.seconds)
         return self.schedule.factor(progress.step, total)
 
     def ended(self, progress: Progress) -> str | None:

@@ -55,7 +55,11 @@ class Lora(Spec):
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         """The adapter as peft saves it, with the configuration and a link to the pretrained weights beside it, so that
         transformers opens the folder like any model. Weights that are in no file are written out."""
-        model.save_pretrained(folder)
+        if base is None:  # no other file holds the base: peft, too, is to look here, once the folder is in its place
+            model.peft_config["default"].base_model_name_or_path = str(
+                folder.with_name(folder.name.removeprefix(".").removesuffix(".part"))
+            )
+        model.save_pretrained(folder, save_embedding_layers=False)
         whole = model.get_base_model()
         whole.config.save_pretrained(folder)
         if base is not None:

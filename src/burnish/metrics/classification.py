@@ -28,7 +28,7 @@ def single_label(predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str]
     scores = {
         "accuracy": float(np.mean(predicted == truth)),
         "macro_f1": float(metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)),
-        "mcc": float(metrics.matthews_corrcoef(truth, predicted)),
+        "mcc": float(metrics.matthews_corrcoef(truth, predicted)) if len(present) > 1 else 0.0,
     }
     ids = list(range(len(labels)))
     rows = zip(*metrics.precision_recall_fscore_support(truth, predicted, labels=ids, zero_division=0), strict=True)

@@ -44,9 +44,8 @@ def block_lists(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
     found: list[tuple[str, nn.ModuleList]] = []
     for name, module in model.named_modules():
         nested = any(name.startswith(outer + ".") for outer, _ in found)
-        if isinstance(module, nn.ModuleList) and len(module) > 0 and not nested and size(module) > 0:
-            if len({type(block) for block in module}) == 1:
-                found.append((name, module))
+        if isinstance(module, nn.ModuleList) and not nested and size(module) > 0 and len({type(block) for block in module}) == 1:
+            found.append((name, module))
     largest = max((size(blocks) for _, blocks in found), default=0)
     return [(name, blocks) for name, blocks in found if size(blocks) * 10 >= largest]
 

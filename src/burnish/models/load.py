@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from burnish.core.errors import ModelError, nearest
+from burnish.core.network import hub_reachable
 from burnish.core.spec import Spec
 from burnish.models import starters
 
@@ -60,6 +62,11 @@ class Model(Spec):
             return f"{self.name} holds {'an adapter' if adapter else 'no config.json'}: give the folder of a whole model"
         return None
 
+    def access(self) -> dict[str, Any]:
+        """How transformers may fetch it: which revision, whether foreign code runs, and only what is here where no hub answers."""
+        offline = not self.local and not self.name.startswith(starters.PREFIX) and not hub_reachable()
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code, "local_files_only": offline}
+
     def source(self) -> str:
         """What transformers is given: a folder or a hub id."""
         if self.name.startswith(starters.PREFIX):
@@ -72,7 +79,7 @@ def load_tokenizer(spec: Model) -> Any:
     from transformers import AutoTokenizer
 
     with told(spec, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(spec.source(), revision=spec.revision, trust_remote_code=spec.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(spec.source(), **spec.access())
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError(f"the tokenizer of {spec.name} has neither a padding nor an end token: batches cannot be padded.")
@@ -88,25 +95,23 @@ def load_model(spec: Model, auto_class: str, tokenizer: Any, seed: int, **config
     import torch
     import transformers
 
-    source, dtype = spec.source(), getattr(torch, spec.dtype)
-    common = {"trust_remote_code": spec.trust_remote_code}
+    source, access, dtype = spec.source(), spec.access(), getattr(torch, spec.dtype)
     torch.manual_seed(seed)
     with told(spec, "model"):
-        settings = transformers.AutoConfig.from_pretrained(source, revision=spec.revision, **common, **config)
+        settings = transformers.AutoConfig.from_pretrained(source, **access, **config)
         auto = getattr(transformers, auto_class)
         if spec.from_scratch:
-            model = auto.from_config(settings, dtype=dtype, **common)
+            model = auto.from_config(settings, dtype=dtype, trust_remote_code=spec.trust_remote_code)
             fresh = [name for name, _ in model.named_parameters()]
         else:
             model, info = auto.from_pretrained(
                 source,
                 config=settings,
-                revision=spec.revision,
                 dtype=dtype,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **common,
+                **access,
             )
             fresh = check_fresh(spec, model, info)
     check_vocabulary(spec, model, tokenizer)
@@ -170,7 +175,9 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -200,6 +207,8 @@ def cause(spec: Model, error: Exception) -> str:
         return "it holds pickled weights only (.bin), which Burnish never opens. Convert them to safetensors first."
     if type(error).__name__ == "SafetensorError" or ("safetensor" in text.lower() and "header" in text.lower()):
         return f"its safetensors file is damaged or half written ({first}). Copy or download it again."
+    if not spec.local and not spec.name.startswith(starters.PREFIX) and not hub_reachable():
+        return "it is no folder here, not among the models fetched earlier, and the hub cannot be reached from this machine. Give a local folder, or starter:minilm."
     if not spec.local and not spec.name.startswith(starters.PREFIX):
         return f"it is neither a folder here nor a model that the hub gives ({first}). Check the name, the network and, for a private model, `hf auth login`."
     return first

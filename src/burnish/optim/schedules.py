@@ -1,6 +1,6 @@
 """Schedules: the factor on the learning rate as a function of the position in the run.
 
-`position` and `total` are steps, or seconds where the run's duration is a time.
+`position` and `total` are steps, or milliseconds where the run's duration is a time.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ class Run:
 
     @cached_property
     def runtime(self) -> Runtime:
-        return Runtime("auto", self.recipe.train.precision)
+        """In full precision, as transformers would run the model."""
+        return Runtime("cpu" if self.recipe.train.device == "cpu" else "auto")
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -117,7 +118,7 @@ class Run:
         Raises DataError where the recipe has no such part.
         """
         began = time.monotonic()
-        name = Path(source).stem if source is not None else part
+        name = part if source is None else f"of-{Path(source).name.partition('.')[0].replace(':', '-')}"
         rows = self.rows(part) if source is None else build.usable_rows(self.recipe, str(source), [])
         examples = build.encoded(self.learner, rows, self.tokenizer, self.tokenizer.model_max_length)
         found = outputs(self.model, self.learner, examples, self.runtime)

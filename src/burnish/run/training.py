@@ -20,6 +20,7 @@ from burnish.engine.events import Began, Event, Listener, Noted
 from burnish.engine.inference import outputs
 from burnish.engine.loop import Loop
 from burnish.engine.progress import Plan, Progress, Selection
+from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
 from burnish.models.load import quiet
@@ -47,7 +48,7 @@ def train(
     """
     checked = load_recipe(recipe, overrides)
     name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task.name
-    path = Path(checked.run) if checked.run else next_free(Path("runs"), name)
+    path = Path(checked.run).expanduser() if checked.run else next_free(Path("runs"), name)
     checked = checked.model_copy(update={"run": str(path.absolute())})
     folder = RunFolder.create(path, checked.to_yaml(), overwrite)
     try:
@@ -85,8 +86,11 @@ def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener]) ->
             step = max(checkpoint.steps(folder), default=0)
             state = f"Stopped at step {step}, saved" if step else "Stopped before the first checkpoint"
             raise Interrupted(f"{state}. Go on with: burnish resume {folder.path}", stop.signal_number) from None
-        except MemoryError as error:
-            raise RunError(f"{error or 'Out of memory'} Earlier checkpoints are intact: `burnish resume {folder.path}`.") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error) if isinstance(error, MemoryError) and str(error) else "Out of memory. Set a smaller data.max_length."
+            raise RunError(f"{reason} Earlier checkpoints are intact: `burnish resume {folder.path}`.") from error
     return Run(folder)
 
 
@@ -149,12 +153,12 @@ class Session:
             if self.progress.budget:
                 self.step.budget = Budget.parse(self.progress.budget)
             note(f"going on after step {self.progress.step}")
-        self.folder.rewind_metrics(self.progress.step)
+        self.folder.rewind_metrics(self.progress.step, self.progress.evaluated)
 
     def record(self, recipe: Recipe) -> None:
         """Writes what the run is made of, and tells it."""
         gathered, facts = self.parts.gathered, self.facts()
-        recorder = Recorder(self.folder)
+        recorder = Recorder(self.folder, self.progress.step)
         tell = self.emit
 
         def told_and_recorded(event: Event) -> None:
@@ -162,6 +166,7 @@ class Session:
             tell(event)
 
         self.emit = told_and_recorded
+        self.step.note = lambda message: told_and_recorded(Noted(message))
         self.folder.write_text("recipe.yaml", recipe.to_yaml())
         if self.folder.read("environment.json") is None:
             self.folder.write("environment.json", environment(self.parts.runtime.device.type))
@@ -196,7 +201,7 @@ class Session:
             plan=self.plan,
             order=self.order,
             step=self.step,
-            evaluate=lambda: self.evaluated("validation").metrics,
+            evaluate=lambda: self.evaluated("validation", self.parts.runtime).metrics,
             save=self.save,
             emit=self.emit,
             interrupted=self.interruption.check,
@@ -210,9 +215,9 @@ class Session:
         progress.budget = str(self.step.budget)
         return checkpoint.save(self.folder, self.parts.model, self.step.optimizer, progress, self.parts.recipe.train.save_limit)
 
-    def evaluated(self, part: str) -> Evaluation:
+    def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
-        found = outputs(parts.model, parts.learner, parts.examples[part], parts.runtime, lambda done: self.interruption.check())
+        found = outputs(parts.model, parts.learner, parts.examples[part], runtime, lambda done: self.interruption.check())
         return parts.learner.evaluate(found, parts.examples[part], parts.gathered.rows[part])
 
     def finish(self, ended: str) -> None:
@@ -241,8 +246,9 @@ class Session:
             self.parts.tokenizer.save_pretrained(folder)
 
     def measure(self, part: str, step: int) -> None:
+        """Scores the kept weights in full precision, as they will be used."""
         began = time.monotonic()
-        evaluation = self.evaluated(part)
+        evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
         keep_evaluation(self.folder, part, evaluation, step, time.monotonic() - began)
 
     def open_test(self, step: int) -> DataError | None:

@@ -1,0 +1,65 @@
+"""Which parameters learn under each method that trains the model's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.core.errors import ModelError
+from burnish.core.protocols import Anatomy
+from burnish.methods.select import Freeze, Full, Head
+from burnish.models.blocks import anatomy
+
+
+@pytest.fixture
+def model(tiny_bert: Path) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+
+
+@pytest.fixture
+def parts(model: Any) -> Anatomy:
+    return anatomy(model)
+
+
+def learning(model: Any) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_full(model: Any, parts: Anatomy) -> None:
+    model.bert.pooler.requires_grad_(False)
+    assert learning(Full().apply(model, parts)) == {name for name, _ in model.named_parameters()}
+
+
+def test_head(model: Any, parts: Anatomy) -> None:
+    expected = {f"{module}.{kind}" for module in ("bert.pooler.dense", "classifier") for kind in ("weight", "bias")}
+    assert learning(Head().apply(model, parts)) == expected
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_freeze(model: Any, parts: Anatomy, blocks: int, embeddings: bool) -> None:
+    found = learning(Freeze(blocks=blocks, embeddings=embeddings).apply(model, parts))
+    frozen = {name for block in parts.blocks[:blocks] for name in block} | (set(parts.embeddings) if embeddings else set())
+    assert found == {name for name, _ in model.named_parameters()} - frozen
+    assert {parts.role(name) for name in found} >= {"head"}
+
+
+def test_freezing_every_block_is_the_head_alone(model: Any, parts: Anatomy) -> None:
+    assert learning(Freeze(blocks=2).apply(model, parts)) == learning(Head().apply(model, parts))
+
+
+def test_more_blocks_than_there_are(model: Any, parts: Anatomy) -> None:
+    with pytest.raises(ModelError, match=r"`method\.blocks`: 3 blocks cannot be frozen, the model has 2"):
+        Freeze(blocks=3).apply(model, parts)
+
+
+def test_what_is_saved_is_an_ordinary_model(model: Any, parts: Anatomy, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    Freeze(blocks=1).save(model, tmp_path, None)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert all(parameter.equal(again.get_parameter(name)) for name, parameter in model.named_parameters())
