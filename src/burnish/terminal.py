@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from burnish.core.errors import count
 from burnish.engine.events import Began, Evaluated, Event, Noted, Saved, Stepped
@@ -97,9 +97,14 @@ class Display:
         )
 
     def show(self, event: Stepped) -> None:
+        """Moves the live line, which never takes more than one line of the terminal."""
         if self.bar is None:
+            one_line = Column(no_wrap=True, overflow="ellipsis")
             self.bar = Progress(
-                TextColumn("step {task.fields[step]}"), BarColumn(bar_width=16), TextColumn("{task.description}"), console=self.console
+                TextColumn("step {task.fields[step]}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=None, table_column=Column(max_width=16)),
+                TextColumn("{task.description}", table_column=one_line),
+                console=self.console,
             )
             self.bar.add_task("", total=1.0, step=0)
             self.bar.start()

@@ -157,7 +157,7 @@ def test_evaluate_measures_another_file(trained: Callable[..., burnish.Run], tmp
     run = trained("full", "single_label")
     (tmp_path / "more.csv").write_text("text,label\nlovely,same\nbroken,third\n")
     found = run.evaluate(source=tmp_path / "more.csv")
-    assert len(found.predictions) == 2 and (run.folder.evaluations / "more.json").is_file()
+    assert len(found.predictions) == 2 and (run.folder.evaluations / "of-more.json").is_file()
     assert [record["label"] for record in found.predictions] == [one["label"] for one in run.predict(["lovely", "broken"])]
     with pytest.raises(DataError, match="has no test rows: name a file"):
         run.evaluate("test")

@@ -151,22 +151,24 @@ def test_stopped_by_signals_it_saves_says_how_to_go_on_and_ends_with_the_same_bi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_killed_two_dozen_times_it_ends_with_the_same_bits(make_victim: Callable[..., Victim], threads: int) -> None:
-    """Kills at random, within saves, before the first save, and (the last ones) while the process is still loading."""
-    draw, steps = random.Random(threads), 900
+@pytest.mark.parametrize(("threads", "kills", "steps"), [(1, 24, 900), (2, 6, 240)])
+def test_killed_two_dozen_times_it_ends_with_the_same_bits(
+    make_victim: Callable[..., Victim], threads: int, kills: int, steps: int
+) -> None:
+    """Kills at random, within saves, before the first save, and (the last three) while the process may still be loading."""
+    draw = random.Random(threads)
     victim, unbroken = make_victim("broken", steps, threads), make_victim("whole", steps, threads)
-    moments: Sequence[Callable[[Victim], bool]] = [before_any_save, *[at_once, saving] * 10]
+    moments: Sequence[Callable[[Victim], bool]] = [before_any_save, *([at_once, saving] * kills)[: kills - 4]]
     for moment in moments:
         victim.strike(signal.SIGKILL, moment, delay=draw.uniform(0.0, 0.4) if moment is at_once else 0.0)
         assert victim.codes[-1] == -signal.SIGKILL and not victim.finished
-    assert victim.leftovers >= 3, "some kills hit a save"
+    assert victim.leftovers >= kills // 8, "some kills hit a save"
     for _ in range(3):
         with victim.start() as process:
             time.sleep(draw.uniform(0.5, 6.0))
             process.kill()
     for one in (victim, unbroken):
         with one.start() as process:
-            assert process.wait(timeout=500) == 0
+            assert process.wait(timeout=1500) == 0
     assert_identical(victim.run, unbroken.run, steps)
     assert burnish.load(victim.run).predict(["lovely"]) == burnish.load(unbroken.run).predict(["lovely"])

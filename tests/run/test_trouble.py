@@ -58,6 +58,18 @@ def broken_at(made: dict[str, Any], step: int) -> RunFolder:
     return RunFolder.open(made["run"])
 
 
+def test_a_resumed_run_computes_with_the_threads_it_began_with(recipe: MakeRecipe, dropout_bert: Path) -> None:
+    model = {"name": str(dropout_bert)}
+    whole = burnish.train(recipe("whole", model=model, train={"save_every": "3st"}))
+    folder = broken_at(recipe("broken", model=model, train={"save_every": "3st"}), 5)
+    torch.set_num_threads(2)
+    heard: list[Event] = []
+    run = burnish.resume(folder.path, [heard.append])
+    assert torch.get_num_threads() == 1
+    assert any(isinstance(event, Noted) and "computing with 1 thread, as the run began" in event.message for event in heard)
+    assert (run.folder.model / "model.safetensors").read_bytes() == (whole.folder.model / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("step", [1, 5, 6, 10])
 def test_a_broken_run_resumes_to_the_same_weights_and_lines(recipe: MakeRecipe, dropout_bert: Path, step: int) -> None:
     model = {"name": str(dropout_bert)}

@@ -49,6 +49,13 @@ class Runtime:
         random.seed(int(words[2]))
         np.random.seed(int(words[3]))
 
+    def use_threads(self, number: int) -> bool:
+        """Computes with `number` threads from now on; whether that is a change."""
+        changed = torch.get_num_threads() != number
+        if changed:
+            torch.set_num_threads(number)
+        return changed
+
     def peak_memory(self) -> int:
         """Bytes at the highest point so far: of the GPU where one computes, else of the process."""
         if self.device.type == "cuda":

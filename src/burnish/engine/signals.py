@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class StopRequested(Exception):
-    """Somebody asked the run to stop; `signal_number` says how."""
+class StopRequested(BaseException):
+    """Somebody asked the run to stop; `signal_number` says how. No Exception, so that no library on the way swallows it."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import build
-from burnish.core.errors import BurnishError, DataError, Interrupted, RunError
+from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, count
 from burnish.core.evaluation import Evaluation
 from burnish.core.rundir import RunFolder, next_free
 from burnish.engine import checkpoint
@@ -147,6 +147,10 @@ class Session:
         return session
 
     def restore(self, note: Callable[[str], None]) -> None:
+        """Brings model, optimizer and progress to the newest whole checkpoint, and the machine to how the run began."""
+        threads = (self.folder.read("environment.json") or {}).get("threads")
+        if threads and self.parts.runtime.use_threads(threads):
+            note(f"computing with {count(threads, 'thread')}, as the run began: the last bits of a sum depend on it")
         newest = checkpoint.newest_whole(self.folder, note)
         if newest is not None:
             self.progress = checkpoint.load(newest, self.parts.model, self.step.optimizer)
