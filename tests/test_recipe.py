@@ -250,6 +250,28 @@ def test_single_faults(overrides: list[str], words: str) -> None:
     assert words in problem
 
 
+def test_the_rest_of_a_faulty_section_is_checked_too() -> None:
+    made = {**BUNDLED, "data": {"train": "bundled:messages-train", "limit": -3, "validation": "nowhere.csv"}}
+    made["train"] = {"durration": "3ep", "keep_best": "acuracy"}
+    with pytest.raises(RecipeError) as caught:
+        load(made)
+    for words in (
+        "`data.limit`",
+        "nowhere.csv does not exist",
+        "`train.durration` is unknown",
+        "no metric `acuracy` - did you mean `accuracy`?",
+    ):
+        assert words in str(caught.value)
+    assert len(caught.value.problems) == 4
+
+
+def test_a_missing_section_is_told_and_the_others_are_checked() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load({"model": "./no-such-folder", "task": "classify"})
+    assert len(caught.value.problems) == 2
+    assert "`data` is missing" in caught.value.problems[0] and "no-such-folder does not exist" in caught.value.problems[1]
+
+
 def test_sections_that_are_sound_together() -> None:
     load(BUNDLED, ["train.keep_best=macro_f1", "train.patience=2", "data.validation=10%"])
     load(BUNDLED, ["schedule.warmup=0", "train.duration=20m"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
 
 from burnish.core import registry
 from burnish.core.errors import BurnishError, DataError, RecipeError, nearest
-from burnish.core.spec import Choice, Spec, faults
+from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, sources
 from burnish.data.spec import Data
 from burnish.engine.settings import Train
@@ -74,13 +76,14 @@ def load(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[st
 
 
 def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
-    """The recipe, its paths made absolute. Sections that are sound are checked further even where others are not."""
+    """The recipe, its paths made absolute. What is sound is checked further even where something is not."""
     try:
         recipe: Recipe | None = Recipe.model_validate(raw)
         problems: list[str] = []
+        sections = {key: getattr(recipe, key) for key in Recipe.model_fields}
     except ValidationError as error:
         recipe, problems = None, faults(Recipe, error)
-    sections = {key: getattr(recipe, key) for key in Recipe.model_fields} if recipe else sound_sections(raw)
+        sections = sound_sections(raw, error)
     sections = {key: placed(section, base) for key, section in sections.items()}
     problems += [
         *model_faults(sections.get("model")),
@@ -92,16 +95,24 @@ def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
     return recipe.model_copy(update=sections)
 
 
-def sound_sections(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Those sections of a faulty recipe that are right in themselves."""
+def sound_sections(raw: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
+    """What of a faulty recipe is right in itself: its sections, each without its faulty keys."""
+    rest = copy.deepcopy(dict(raw))
+    for item in error.errors(include_url=False):
+        *parents, key = locate(Recipe, item["loc"])[1] or [""]
+        place: Any = rest
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(key, None)
     sound = {}
     for key, field in Recipe.model_fields.items():
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[Any, *field.metadata] if field.metadata else field.annotation or Any)
         try:
-            sound[key] = adapter.validate_python(raw[key]) if key in raw else field.get_default()
+            sound[key] = adapter.validate_python(rest[key]) if key in rest else field.get_default()
         except ValidationError:
             continue
-    return sound
+    return {key: section for key, section in sound.items() if section is not PydanticUndefined}
 
 
 def placed(section: Any, base: Path) -> Any:
