@@ -106,6 +106,7 @@ class Session:
     progress: Progress
     emit: Listener
     interruption: Interruption
+    last_watch: tuple[int, Evaluation, float] | None = None
 
     @classmethod
     def open(cls, folder: RunFolder, recipe: Recipe, emit: Listener, interruption: Interruption) -> Session:
@@ -205,7 +206,7 @@ class Session:
             plan=self.plan,
             order=self.order,
             step=self.step,
-            evaluate=lambda: self.evaluated("validation", self.parts.runtime).metrics,
+            evaluate=self.watch,
             save=self.save,
             emit=self.emit,
             interrupted=self.interruption.check,
@@ -218,6 +219,13 @@ class Session:
     def save(self, progress: Progress) -> int:
         progress.budget = str(self.step.budget)
         return checkpoint.save(self.folder, self.parts.model, self.step.optimizer, progress, self.parts.recipe.train.save_limit)
+
+    def watch(self) -> Mapping[str, float]:
+        """Scores the validation rows while training; the last result is kept, for it may be that of the kept weights."""
+        began = time.monotonic()
+        evaluation = self.evaluated("validation", self.parts.runtime)
+        self.last_watch = (self.progress.step, evaluation, time.monotonic() - began)
+        return evaluation.metrics
 
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
@@ -250,10 +258,15 @@ class Session:
             self.parts.tokenizer.save_pretrained(folder)
 
     def measure(self, part: str, step: int) -> None:
-        """Scores the kept weights in full precision, as they will be used."""
-        began = time.monotonic()
-        evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
-        keep_evaluation(self.folder, part, evaluation, step, time.monotonic() - began)
+        """Scores the kept weights in full precision, as they will be used; not again where that has just been done."""
+        watched = self.last_watch if part == "validation" and self.parts.recipe.train.precision == "fp32" else None
+        if watched is not None and watched[0] == step:
+            _, evaluation, seconds = watched
+        else:
+            began = time.monotonic()
+            evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
+            seconds = time.monotonic() - began
+        keep_evaluation(self.folder, part, evaluation, step, seconds)
 
     def open_test(self, step: int) -> DataError | None:
         """Reads the test rows for the first and only time and measures the model on them; what is wrong with them, if anything is."""
