@@ -285,3 +285,13 @@ def test_standard_input() -> None:
 
 def test_every_known_ending_has_a_reader() -> None:
     assert list(sources.READERS) == [".csv", ".tsv", ".jsonl", ".json", ".parquet"]
+
+
+def test_a_csv_with_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "german.csv"
+    path.write_text('text;label\n"gut, sehr gut";1\nschlecht;0\n', encoding="utf-8")
+    assert [row.values for row in sources.read(str(path))] == [
+        {"text": "gut, sehr gut", "label": "1"},
+        {"text": "schlecht", "label": "0"},
+    ]
+    assert sources.columns(str(path)) == ["text", "label"]

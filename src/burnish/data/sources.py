@@ -111,9 +111,15 @@ def lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def read_csv(path: Path, name: str, delimiter: str = ",") -> Iterator[Row]:
-    """Separated values as in RFC 4180: fields in quotes may hold separators, doubled quotes and line ends."""
-    reader = csv.reader((text for _, text in lines(path, name)), delimiter=delimiter, strict=True)
+def read_csv(path: Path, name: str, delimiter: str | None = None) -> Iterator[Row]:
+    """Separated values as in RFC 4180: fields in quotes may hold separators, doubled quotes and line ends.
+
+    Without a `delimiter`, a comma, or a semicolon where the header has more of those (as spreadsheets write in much of Europe).
+    """
+    texts = (text for _, text in lines(path, name))
+    first = next(texts, "")
+    delimiter = delimiter or max(",;", key=first.count)
+    reader = csv.reader(itertools.chain([first] if first else [], texts), delimiter=delimiter, strict=True)
     csv.field_size_limit(1 << 30)
     try:
         header = next(reader, None)
