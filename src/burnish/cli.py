@@ -62,7 +62,7 @@ def resume(run: RunArgument) -> None:
 @app.command()
 def evaluate(
     run: RunArgument,
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Labelled rows; by default a part of the recipe's data.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Labelled rows; by default a part of the recipe's data.")] = None,
     part: Annotated[str, typer.Option(help="validation or test, where no DATA is given.")] = "validation",
 ) -> None:
     """Measure a run's model; prints the scores and keeps them in RUN/evaluations."""
@@ -79,7 +79,7 @@ def evaluate(
 def predict(
     run: RunArgument,
     data: Annotated[
-        str, typer.Argument(metavar="[DATA]", help="Rows to predict, or - for standard input: a text or JSON object a line.")
+        str, typer.Argument(metavar="DATA", help="Rows to predict, or - for standard input: a text or JSON object a line.")
     ] = "-",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A .jsonl or .csv file; by default JSON lines are printed.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table to read, without all probabilities.")] = False,
