@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,15 @@ def rows_csv(tmp_path: Path) -> Path:
             writer.writerow([f"The {thing} is {GOOD[number % 6]}, number {number}.{extra}", "praise"])
             writer.writerow([f"My {thing} was {BAD[number % 6]} on day {number}!{extra}", "complaint"])
     return path
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, for models this small are slowed down by a second one; and no report, whose drawings take longer than the run."""
+    import torch
+
+    monkeypatch.setattr("burnish.report.page.write", lambda path: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

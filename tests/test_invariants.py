@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,7 @@ SAME, MIXED = [9] * 24, [1, 60, 3, 2, 40, 5, 1, 17] * 3
 CUTS = [Budget(size, "ex") for size in (4, 3, 2, 1)] + [Budget(size) for size in (1, 70, 130, 300)]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, for models this small are slowed down by a second one; and no report."""
-    monkeypatch.setattr("burnish.report.page.write", lambda path: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def label(problem: str, number: int) -> Any:

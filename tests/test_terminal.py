@@ -21,6 +21,7 @@ FACTS = {
     "device": "cpu",
     "precision": "fp32",
     "run": "runs/[x]",
+    "notes": ["micro-batches of like length: 40% fewer positions"],
     "warnings": ["3 validation rows also stand in training"],
 }
 
@@ -41,6 +42,7 @@ def test_the_header_tells_what_will_be_trained_and_every_warning() -> None:
     assert "50 of 200 parameters learn (25.0%)" in text
     assert "1,200 train rows, 1 validation row;" in text
     assert "runs/[x]" in text
+    assert "40% fewer positions" in text
     assert "warning: 3 validation rows also stand in training" in text
 
 

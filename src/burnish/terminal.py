@@ -70,6 +70,8 @@ class Display:
             f"{rows}; {length}, {facts['steps_per_epoch']:,} an epoch; micro-batches of {facts['micro_batch']}; at most {facts['max_length']} tokens a row"
         )
         self.say(f"{facts['device']}, {facts['precision']}; run folder {escaped(facts['run'])}")
+        for note in facts["notes"]:
+            self.say(f"[dim]{escaped(note)}[/]")
         for warning in facts["warnings"]:
             self.say(f"[yellow]warning:[/] {escaped(warning)}")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from burnish.engine.batches import Budget, MicroBatchSize, micro_batches
+from burnish.engine.batches import Budget, MicroBatchSize, micro_batches, positions
 
 lengths_ = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 budgets = st.builds(Budget, st.integers(1, 2000), st.sampled_from(["tok", "ex"]))
@@ -91,3 +91,9 @@ def test_a_recipe_says_auto_examples_or_positions(written: Any, budget: Budget |
 def test_other_micro_batches_are_refused(written: Any) -> None:
     with pytest.raises(ValidationError, match="4096tok"):
         TypeAdapter(MicroBatchSize).validate_python(written)
+
+
+def test_positions_are_what_the_micro_batches_take() -> None:
+    assert positions([10, 2, 9, 1], Budget(100)) == 40  # one group, as wide as the longest
+    assert positions([10, 2, 9, 1], Budget(20)) == 2 * 10 + 2 * 2
+    assert positions([10, 2, 9, 1], Budget(1, "ex")) == 22

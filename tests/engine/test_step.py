@@ -146,7 +146,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
     step = make_step(Cramped(toy_model(), shortage, rows), note=said.append)
     outcome = step.accumulated(ALL, 0)
     assert (outcome.examples, outcome.tokens, str(step.budget)) == (8, 68, left)
-    assert said[-1] == f"out of memory at step 1: going on with micro-batches of {left}; the result is the same"
+    assert said[-1] == f"out of memory at step 1: going on with micro-batches of {left}; the mathematics is the same"
     assert len(said) == {"4ex": 1, "2ex": 2, "1ex": 3}[left]
     for got, wanted in zip(gradients(step), gradients(plain), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-7)

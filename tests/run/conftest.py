@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tiny import with_dropout
 
 import burnish.report.page
@@ -16,13 +15,8 @@ WRITE_REPORT = burnish.report.page.write
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, for models this small are slowed down by a second one; and no report, whose drawings take longer than the run."""
-    monkeypatch.setattr("burnish.report.page.write", lambda path: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def always_quick(quick: None) -> None:
+    """Every test here is."""
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ def micro_batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
     return groups
 
 
+def positions(lengths: Sequence[int], budget: Budget) -> int:
+    """Token positions that a batch takes when it is cut within `budget`, padding included."""
+    return sum(len(group) * lengths[group[0]] for group in micro_batches(lengths, budget))
+
+
 class MicroBatch:
     """Field annotation: `auto`, a number of examples, or a number of token positions such as `4096tok`."""
 

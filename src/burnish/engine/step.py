@@ -84,7 +84,7 @@ class Step:
                     "Set a smaller data.max_length, a smaller model, or method=lora."
                 )
             self.budget = smaller
-            self.note(f"out of memory at step {step + 1}: going on with micro-batches of {smaller}; the result is the same")
+            self.note(f"out of memory at step {step + 1}: going on with micro-batches of {smaller}; the mathematics is the same")
 
     def attempt(self, indices: Sequence[int], step: int) -> Outcome:
         self.runtime.seed(self.seed, step)

@@ -14,7 +14,7 @@ from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, 
 from burnish.core.evaluation import Evaluation
 from burnish.core.rundir import RunFolder, next_free
 from burnish.engine import checkpoint
-from burnish.engine.batches import Budget, Order
+from burnish.engine.batches import Budget, Order, positions
 from burnish.engine.callbacks import Recorder
 from burnish.engine.events import Began, Event, Listener, Noted
 from burnish.engine.inference import outputs
@@ -32,6 +32,7 @@ from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
 
 Source = str | Path | Mapping[str, Any] | Recipe
+LOOKED_AT = 100
 
 
 def train(
@@ -131,7 +132,6 @@ class Session:
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
             place=lambda index: parts.gathered.rows["train"][index].place,
-            note=note,
         )
         plan = Plan(
             duration=settings.duration,
@@ -175,10 +175,15 @@ class Session:
         self.folder.write_text("recipe.yaml", recipe.to_yaml())
         if self.folder.read("environment.json") is None:
             self.folder.write("environment.json", environment(self.parts.runtime.device.type))
-        labels = build.label_counts(recipe, gathered)
-        self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
+        self.record_data()
         self.folder.write("plan.json", facts)
         tell(Began({**facts, "run": str(self.folder.path), "data": gathered.facts, "warnings": gathered.warnings}))
+
+    def record_data(self) -> None:
+        """Writes what the rows are, as far as they have been opened."""
+        gathered = self.parts.gathered
+        labels = build.label_counts(self.parts.recipe, gathered)
+        self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
 
     def facts(self) -> dict[str, Any]:
         recipe = self.parts.recipe
@@ -196,8 +201,16 @@ class Session:
             "max_length": self.parts.max_length,
             "device": str(self.parts.runtime.device),
             "precision": recipe.train.precision,
-            "notes": [],
+            "notes": [self.saving()],
         }
+
+    def saving(self) -> str:
+        """What micro-batches of like length leave out, counted on the first batches."""
+        batches = [self.order.batch(step) for step in range(min(self.order.steps_per_epoch, LOOKED_AT))]
+        lengths = [[int(self.step.examples.lengths[index]) for index in batch] for batch in batches]
+        whole = sum(len(batch) * max(batch) for batch in lengths)
+        cut = sum(positions(batch, self.step.budget) for batch in lengths)
+        return f"micro-batches of like length: {1 - cut / whole:.0%} fewer positions computed than in whole padded batches"
 
     def train(self) -> str:
         settings = self.parts.recipe.train
@@ -270,17 +283,14 @@ class Session:
 
     def open_test(self, step: int) -> DataError | None:
         """Reads the test rows for the first and only time and measures the model on them; what is wrong with them, if anything is."""
-        parts, gathered = self.parts, self.parts.gathered
-        recipe = parts.recipe
-        if recipe.data.test is None:
+        if self.parts.recipe.data.test is None:
             return None
         try:
-            build.open_test(parts)
+            build.open_test(self.parts)
         except DataError as error:
             return error
         self.measure("test", step)
-        labels = build.label_counts(recipe, gathered)
-        self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
+        self.record_data()
         return None
 
     def summary(self, ended: str, kept: int) -> dict[str, Any]:
