@@ -18,7 +18,7 @@ import pytest
 # Before anything imports a Hugging Face library, for these read their environment once, at import.
 HOME = tempfile.mkdtemp(prefix="burnish-tests-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": HOME, "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": HOME, "BURNISH_CACHE": HOME, "TOKENIZERS_PARALLELISM": "false"}
 
 GOOD = ("lovely", "great", "wonderful", "happy", "perfect", "thanks")
 BAD = ("broken", "awful", "late", "angry", "wrong", "refund")

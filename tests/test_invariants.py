@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import burnish
 from burnish import build, recipe
 from burnish.engine.batches import Budget, Order
-from burnish.engine.inference import outputs
+from burnish.engine.inference import EVALUATION, Engine
 from burnish.engine.signals import StopRequested
 from burnish.engine.step import Outcome, Step
 from burnish.optim.groups import parameter_groups
@@ -107,8 +107,9 @@ def test_loss_is_that_of_transformers(tiny_bert: Path, tmp_path: Path) -> None:
     """The number that the loop reports is the one that the model itself gives for the whole padded batch."""
     for problem in PROBLEMS:
         parts = parts_for(tiny_bert, tmp_path, problem, MIXED)
-        batch = parts.learner.collate(parts.examples["train"], range(8))
-        targets = batch.targets.squeeze(-1) if problem == "regression" else batch.targets
+        batch = parts.learner.collate(parts.examples["train"], range(8), (0, 0))
+        labels = batch.targets["labels"]
+        targets = labels.squeeze(-1) if problem == "regression" else labels
         expected = parts.model.eval()(**batch.inputs, labels=targets).loss.item()
         outcome, _ = gradient(parts, Budget(3, "ex"), list(range(8)))
         assert outcome.loss == pytest.approx(expected, rel=1e-6)
@@ -213,12 +214,12 @@ def test_outputs_leave_modes_generators_and_gradients_untouched(tiny_bert: Path,
     torch.manual_seed(1), np.random.seed(2), random.seed(3)
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
 
-    def check(done: int) -> None:
-        if stopped and done > 0:
+    def check() -> None:
+        if stopped and meddler.calls > 0:
             raise StopRequested(2)
 
     try:
-        outputs(model, parts.learner, parts.examples["train"], parts.runtime, check)
+        Engine(model, parts.learner, parts.runtime, check).outputs(parts.examples["train"])
         assert not stopped
     except StopRequested:
         assert stopped
@@ -237,9 +238,9 @@ def test_outputs_come_in_the_order_of_the_examples_whatever_fits(tiny_bert: Path
     parts = parts_for(tiny_bert, tmp_path, "single_label", MIXED)
     model, learner, examples = parts.model.eval(), parts.learner, parts.examples["train"]
     with torch.no_grad():
-        alone = np.stack([learner.outputs(model, learner.collate(examples, [index]))[0].numpy() for index in range(len(examples))])
+        alone = np.stack([learner.outputs(model, learner.collate(examples, [index], EVALUATION))[0].numpy() for index in range(len(examples))])
     assert np.abs(np.diff(alone, axis=0)).max(axis=1).min() > 1e-4
-    np.testing.assert_allclose(outputs(model, learner, examples, parts.runtime), alone, atol=1e-5)
+    np.testing.assert_allclose(Engine(model, learner, parts.runtime).outputs(examples), alone, atol=1e-5)
     forward, sizes = model.forward, []
 
     def cramped(**inputs: torch.Tensor) -> Any:
@@ -249,5 +250,5 @@ def test_outputs_come_in_the_order_of_the_examples_whatever_fits(tiny_bert: Path
         return forward(**inputs)
 
     monkeypatch.setattr(model, "forward", cramped)
-    np.testing.assert_allclose(outputs(model, learner, examples, parts.runtime), alone, atol=1e-5)
+    np.testing.assert_allclose(Engine(model, learner, parts.runtime).outputs(examples), alone, atol=1e-5)
     assert max(sizes) > 2

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from burnish.core.errors import DataError, count
+import numpy as np
+
+from burnish.core.errors import DataError, count, listing
 from burnish.core.protocols import Anatomy, Examples, Learner, Row
-from burnish.data import audit, sources
+from burnish.data import audit, cache, sources, workers
+from burnish.data.encode import Encoded
 from burnish.data.spec import held_out
 from burnish.data.split import limited, stratified
 from burnish.recipe import Recipe
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from burnish.engine.runtime import Runtime
 
 WATCHED = ("validation", "test")
+Note = Callable[[str], None]
+Tell = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -87,62 +92,102 @@ def usable_rows(recipe: Recipe, source: str, warnings: list[str], labelled: bool
     return kept
 
 
-def bind(recipe: Recipe, gathered: Gathered) -> Learner:
+def bind(recipe: Recipe, gathered: Gathered, tokenizer: Any) -> Learner:
     """The task with its labels. Rows set aside for the test are checked too, for they are no file of their own."""
     watched = [row for part in WATCHED for row in gathered.rows.get(part, [])]
-    return recipe.task.bind(gathered.rows["train"], watched)
+    return recipe.task.bind(gathered.rows["train"], watched, tokenizer)
 
 
-def assemble(recipe: Recipe, gathered: Gathered, note: Callable[[str], None]) -> Parts:
+def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda what, done, total: None) -> Parts:
     """Loads tokenizer and model, applies the method, and encodes the rows that training reads."""
     from burnish.engine.runtime import Runtime
     from burnish.models import load
     from burnish.models.blocks import anatomy
 
     runtime = Runtime(recipe.train.device, recipe.train.precision)
-    learner = bind(recipe, gathered)
+    tokenizer = load.load_tokenizer(recipe.model)
+    known = len(tokenizer)
+    learner = bind(recipe, gathered, tokenizer)
+    new_tokens = range(known, len(tokenizer))
     recipe = recipe.model_copy(update={"task": learner.task})
     note(f"loading {recipe.model.name}")
-    tokenizer = load.load_tokenizer(recipe.model)
-    model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, **learner.config)
-    max_length = allowed_length(recipe, tokenizer, model)
-    tokenizer.model_max_length = max_length
-    anatomy_ = anatomy(model)
-    in_files = not recipe.model.from_scratch and set(fresh) <= set(anatomy_.head)
+    model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), **learner.config)
+    for name, value in learner.generation.items():
+        setattr(model.generation_config, name, value)
+    tokenizer.model_max_length = max_length = allowed_length(recipe, tokenizer, model)
+    anatomy_ = replace(anatomy(model), new_tokens=new_tokens)
+    in_files = not (recipe.model.fresh or new_tokens) and set(fresh) <= set(anatomy_.head)
     base_files = load.weight_files(recipe.model) if in_files else None
     with load.quiet():
         model = recipe.method.apply(model, anatomy_)
     model.to(runtime.device)
-    examples = {}
-    for part, rows in gathered.rows.items():
-        note(f"encoding {count(len(rows), f'{part} row')}")
-        examples[part] = encoded(learner, rows, tokenizer, max_length)
-        gathered.facts[part] |= {"rows": len(rows), "truncated": examples[part].truncated}
-    gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + truncation_warnings(gathered, max_length)
-    return Parts(recipe, learner, gathered, examples, tokenizer, model, anatomy_, runtime, max_length, base_files)
+    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files)
+    for part in list(gathered.rows):
+        encode_part(parts, part, note, tell)
+    gathered.warnings += fresh_warnings(recipe, fresh, anatomy_)
+    return parts
 
 
-def open_test(parts: Parts) -> None:
+def encode_part(parts: Parts, part: str, note: Note, tell: Tell) -> None:
+    """Encodes the rows of a part, drops those that teach nothing if the recipe says so, and enters what came of it into the facts."""
+    gathered = parts.gathered
+    examples, rows = encoded(parts.recipe, parts.learner, gathered.rows[part], note, tell)
+    left_out = len(gathered.rows[part]) - len(rows)
+    if left_out:
+        gathered.warnings.append(f"{count(left_out, f'{part} row')} left out, as the recipe says: nothing is supervised in them")
+    gathered.rows[part], parts.examples[part] = rows, examples
+    gathered.facts[part] |= {"rows": len(rows), "examples": len(examples), "truncated": sum(examples.cut.values())}
+    gathered.warnings += [
+        f"{count(rows_cut, f'{part} row')} of {len(rows):,} longer than {parts.max_length} tokens: {how}"
+        for how, rows_cut in examples.cut.items()
+    ]
+
+
+def open_test(parts: Parts, note: Note, tell: Tell) -> None:
     """Reads the test file, for the first time, and adds its rows to the parts. Raises DataError where they cannot be used."""
     recipe, gathered = parts.recipe, parts.gathered
     if "test" not in gathered.rows:
         source = str(recipe.data.test)
         rows = usable_rows(recipe, source, gathered.warnings)
-        examples = encoded(parts.learner, rows, parts.tokenizer, parts.max_length)
-        gathered.rows["test"], parts.examples["test"] = rows, examples
-        facts = {"source": source, "sha256": sources.fingerprint(source), "rows": len(rows), "truncated": examples.truncated}
-        gathered.facts["test"] = facts
-    note = audit.overlap_warning(gathered.rows["test"], gathered.rows["train"], recipe.task.columns(False), "test")
-    gathered.warnings += [note] if note else []
+        gathered.facts["test"] = {"source": source, "sha256": sources.fingerprint(source)}
+        try:
+            gathered.rows["test"] = rows
+            encode_part(parts, "test", note, tell)
+        except DataError:
+            del gathered.rows["test"], gathered.facts["test"]
+            raise
+    warning = audit.overlap_warning(gathered.rows["test"], gathered.rows["train"], recipe.task.columns(False), "test")
+    gathered.warnings += [warning] if warning else []
 
 
-def encoded(learner: Learner, rows: Sequence[Row], tokenizer: Any, max_length: int, labelled: bool = True) -> Examples:
-    """Encoded rows. Raises DataError naming rows in which nothing is left to learn from."""
-    examples = learner.encode(rows, tokenizer, max_length, labelled)
-    empty = [row.place for row, weight in zip(rows, examples.weights, strict=True) if weight == 0]
-    if empty and labelled:
-        raise DataError(f"nothing is supervised in {count(len(empty), 'row')}: {', '.join(empty[:8])}")
-    return examples
+def encoded(recipe: Recipe, learner: Learner, rows: Sequence[Row], note: Note, tell: Tell) -> tuple[Examples, list[Row]]:
+    """Encoded rows, from the cache where they were encoded before, and the rows that they are of.
+
+    Raises DataError naming the rows in which nothing is supervised, unless the recipe drops such rows and some are left.
+    """
+    examples = tokens(recipe, learner, rows, note, tell)
+    units = np.bincount(examples.rows, weights=examples.weights, minlength=len(rows))
+    empty = np.flatnonzero(units == 0)
+    if not len(empty):
+        return examples, list(rows)
+    title = f"nothing is supervised in {count(len(empty), 'row')} of {len(rows):,}, so that nothing can be learned from"
+    hint = "Look at them with `burnish data show RECIPE`; a larger data.max_length may help"
+    problems = [rows[index].place for index in empty]
+    if len(empty) == len(rows):
+        raise DataError(f"{listing(f'{title} any of them', problems)}\n{hint}.")
+    if recipe.data.bad_rows != "drop":
+        raise DataError(f"{listing(f'{title} them', problems)}\n{hint}, or leave them out with data.bad_rows=drop.")
+    kept = [row for row, learned in zip(rows, units, strict=True) if learned]
+    return tokens(recipe, learner, kept, note, tell), kept
+
+
+def tokens(recipe: Recipe, learner: Learner, rows: Sequence[Row], note: Note, tell: Tell) -> Examples:
+    name = cache.key(rows, learner.tokenizer, learner.task, True)
+
+    def make() -> Encoded:
+        return workers.encode(rows, learner.encode, recipe.data.processes, lambda done, total: tell("rows encoded", done, total))
+
+    return cache.remembered(name, make, note)
 
 
 def allowed_length(recipe: Recipe, tokenizer: Any, model: Any) -> int:
@@ -157,19 +202,11 @@ def allowed_length(recipe: Recipe, tokenizer: Any, model: Any) -> int:
 
 def fresh_warnings(recipe: Recipe, fresh: Sequence[str], anatomy: Anatomy) -> list[str]:
     """A sentence where parameters below the head start at random although weights were loaded."""
-    lost = [] if recipe.model.from_scratch else [name for name in fresh if name not in anatomy.head]
+    lost = [] if recipe.model.fresh else [name for name in fresh if name not in anatomy.head]
     if not lost:
         return []
     return [
         f"{count(len(lost), 'parameter')} below the head are not in the weights of {recipe.model.name} and start at random ({lost[0]}, ...)"
-    ]
-
-
-def truncation_warnings(gathered: Gathered, max_length: int) -> list[str]:
-    return [
-        f"{count(facts['truncated'], f'{part} row')} of {facts['rows']:,} longer than {max_length} tokens: cut at the end"
-        for part, facts in gathered.facts.items()
-        if facts.get("truncated")
     ]
 
 

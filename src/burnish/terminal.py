@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 from burnish.core.errors import count
-from burnish.engine.events import Began, Evaluated, Event, Noted, Saved, Stepped
+from burnish.engine.events import Began, Evaluated, Event, Noted, Saved, Stepped, Working
 
 QUIET_SECONDS = 10.0
 SMOOTHING = 0.9
@@ -49,6 +49,8 @@ class Display:
             self.say(f"[dim]checkpoint of step {event.step:,}: {megabytes(event.bytes)} in {event.seconds:.1f} s[/]")
         elif isinstance(event, Noted):
             self.say(f"[dim]{escaped(event.message)}[/]")
+        elif isinstance(event, Working):
+            self.work(event)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
@@ -88,6 +90,15 @@ class Display:
             self.spoke = time.monotonic()
             self.say(f"step {event.step:,} ({event.fraction:.0%})  {self.line(event)}")
 
+    def work(self, event: Working) -> None:
+        """What takes a while between steps: in the live line, or as a plain line now and then."""
+        done = f"{event.done:,} of {event.total:,} {event.what}"
+        if self.console.is_terminal:
+            self.move(event.done / max(event.total, 1), done, "")
+        elif time.monotonic() - self.spoke >= QUIET_SECONDS:
+            self.spoke = time.monotonic()
+            self.say(f"[dim]{done}[/]")
+
     def line(self, event: Stepped) -> str:
         assert self.first is not None
         done, passed = event.fraction - self.first.fraction, event.seconds - self.first.seconds
@@ -99,20 +110,31 @@ class Display:
         )
 
     def show(self, event: Stepped) -> None:
+        self.move(event.fraction, self.line(event), f"step {event.step:,}")
+        if event.fraction >= 1:
+            self.pause()
+            self.say(f"step {event.step:,}  {self.line(event)}")
+
+    def pause(self) -> None:
+        """Takes the live line away until there is something to show again."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def move(self, fraction: float, description: str, label: str) -> None:
         """Moves the live line, which never takes more than one line of the terminal."""
         if self.bar is None:
             one_line = Column(no_wrap=True, overflow="ellipsis")
             self.bar = Progress(
-                TextColumn("step {task.fields[step]}", table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[label]}", table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=None, table_column=Column(max_width=16)),
                 TextColumn("{task.description}", table_column=one_line),
                 console=self.console,
+                transient=True,
             )
-            self.bar.add_task("", total=1.0, step=0)
+            self.bar.add_task("", total=1.0, label="")
             self.bar.start()
-        self.bar.update(self.bar.task_ids[0], completed=event.fraction, description=self.line(event), step=f"{event.step:,}")
-        if event.fraction >= 1:
-            self.bar.stop()
+        self.bar.update(self.bar.task_ids[0], completed=fraction, description=description, label=label)
 
 
 class Smoothed:

@@ -23,8 +23,10 @@ def tokenizer(tiny_bert: Path) -> Any:
 
 
 def encoded(tokenizer: Any, texts: list[str], pairs: list[str] | None = None, max_length: int = 64) -> Encoded:
-    inputs, truncated = tokenize(tokenizer, texts, pairs, max_length)
-    return Encoded(inputs, np.zeros(len(texts)), np.ones(len(texts)), truncated, tokenizer.pad_token_id)
+    tokenizer.model_max_length = max_length
+    inputs, truncated = tokenize(tokenizer, texts, pairs)
+    tokenizer.model_max_length = 64
+    return Encoded(inputs, {}, np.ones(len(texts)), np.arange(len(texts)), {"cut": truncated} if truncated else {})
 
 
 @pytest.mark.parametrize("pairs", [None, PAIRS], ids=["texts", "pairs"])
@@ -40,27 +42,26 @@ def test_padded_batches_are_the_tokenizers_own(tokenizer: Any, pairs: list[str] 
             max_length=max_length,
             return_tensors="pt",
         )
-        found = padded(examples, chosen)
+        found = padded(examples.inputs, chosen, tokenizer.pad_token_id)
         assert set(found) == set(expected)
         for name, tensor in found.items():
             assert tensor.dtype == expected[name].dtype
             assert tensor.equal(expected[name]), name
 
 
-def test_a_pad_id_other_than_zero(tokenizer: Any) -> None:
-    examples = Encoded({"input_ids": Ragged.of([[5, 6, 7], [8]])}, np.zeros(2), np.ones(2), 0, pad_id=3)
-    found = padded(examples, [0, 1])
+def test_a_pad_id_other_than_zero() -> None:
+    found = padded({"input_ids": Ragged.of([[5, 6, 7], [8]])}, [0, 1], pad_id=3)
     assert found["input_ids"].tolist() == [[5, 6, 7], [8, 3, 3]]
     assert found["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert "token_type_ids" not in found
 
 
 def test_rows_that_were_cut_are_counted(tokenizer: Any) -> None:
-    assert encoded(tokenizer, TEXTS).truncated == 0
+    assert encoded(tokenizer, TEXTS).cut == {}
     lengths = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
     for limit in (4, 6, 9):
         examples = encoded(tokenizer, TEXTS, max_length=limit)
-        assert examples.truncated == sum(length > limit for length in lengths)
+        assert examples.cut["cut"] == sum(length > limit for length in lengths)
         assert examples.lengths.tolist() == [min(length, limit) for length in lengths]
 
 
@@ -68,19 +69,34 @@ def test_of_a_pair_the_longer_text_is_cut(tokenizer: Any) -> None:
     examples = encoded(tokenizer, ["a b c d e f g h"], ["x y"], max_length=9)
     tokens = tokenizer.convert_ids_to_tokens(examples.inputs["input_ids"][0])
     assert tokens == ["[CLS]", "a", "b", "c", "d", "[SEP]", "x", "y", "[SEP]"]
-    assert examples.truncated == 1
+    assert examples.cut == {"cut": 1}
 
 
 def test_chunks_make_no_difference(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encoded(tokenizer, TEXTS, PAIRS, 9)
     monkeypatch.setattr(encode, "CHUNK", 2)
-    told: list[tuple[int, int]] = []
-    inputs, truncated = tokenize(tokenizer, TEXTS, PAIRS, 9, progress=lambda done, total: told.append((done, total)))
-    assert truncated == whole.truncated > 0
-    for name, ragged in inputs.items():
-        assert np.array_equal(ragged.values, whole.inputs[name].values)
-        assert np.array_equal(ragged.offsets, whole.inputs[name].offsets)
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    same(encoded(tokenizer, TEXTS, PAIRS, 9), whole)
+    assert whole.cut["cut"] > 0
+
+
+def test_examples_of_parts_are_those_of_the_whole(tokenizer: Any) -> None:
+    """Also where a part has no row, and where a row has several examples or none."""
+    whole = encoded(tokenizer, TEXTS, PAIRS, 9)
+    parts = [encoded(tokenizer, TEXTS[cut], PAIRS[cut], 9) for cut in (slice(0, 2), slice(2, 3), slice(3, 5))]
+    same(Encoded.joined(parts, [2, 1, 2]), whole)
+    windows = Encoded({"input_ids": Ragged.of([[1], [2, 3], [4]])}, {"labels": Ragged.of([[7], [], [8]])}, np.ones(3), np.array([0, 0, 2]))
+    twice = Encoded.joined([windows, windows], [3, 4])
+    assert twice.rows.tolist() == [0, 0, 2, 3, 3, 5]
+    assert twice.lengths.tolist() == [1, 2, 1, 1, 2, 1]
+    assert [twice.targets["labels"][index].tolist() for index in range(6)] == [[7], [], [8], [7], [], [8]]
+
+
+def same(found: Encoded, expected: Encoded) -> None:
+    assert found.inputs.keys() == expected.inputs.keys() and found.cut == expected.cut
+    assert np.array_equal(found.rows, expected.rows) and np.array_equal(found.weights, expected.weights)
+    for name, ragged in found.inputs.items():
+        assert np.array_equal(ragged.values, expected.inputs[name].values)
+        assert np.array_equal(ragged.offsets, expected.inputs[name].offsets)
 
 
 def test_the_starters_tokenizer_pads_the_same() -> None:
@@ -89,7 +105,7 @@ def test_the_starters_tokenizer_pads_the_same() -> None:
 
     tokenizer = load_tokenizer(Model(name="starter:minilm"))
     expected = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    found = padded(encoded(tokenizer, TEXTS), range(len(TEXTS)))
+    found = padded(tokenize(tokenizer, TEXTS)[0], range(len(TEXTS)), tokenizer.pad_token_id)
     assert all(found[name].equal(expected[name]) for name in expected)
 
 

@@ -77,7 +77,7 @@ def test_autocast_is_on_for_bf16_only() -> None:
 
 def test_place_moves_inputs_and_targets_and_memory_is_measured() -> None:
     runtime = Runtime("cpu")
-    batch = runtime.place(Batch({"input_ids": torch.ones(2, 3)}, torch.ones(2), [0, 1], 2.0, 5))
-    assert batch.inputs["input_ids"].device == batch.targets.device == runtime.device and batch.slots == 6
+    batch = runtime.place(Batch({"input_ids": torch.ones(2, 3)}, {"labels": torch.ones(2)}, [0, 1], 2.0, 5))
+    assert batch.inputs["input_ids"].device == batch.targets["labels"].device == runtime.device and batch.slots == 6
     assert runtime.peak_memory() > 50e6
     runtime.release()

@@ -67,10 +67,10 @@ def test_a_step_moves_every_weight_as_torch_would(make_step: MakeStep) -> None:
         lr=0.005,
         fused=True,
     )
-    batch = ToyObjective().collate(toy_examples(), ALL)
+    batch = ToyObjective().collate(toy_examples(), ALL, (0, 0))
     for number in range(3):
         outcome = step(ALL, number, 0.5)
-        loss = ((other(**batch.inputs)[:, 0] - batch.targets) ** 2).mean()
+        loss = ((other(**batch.inputs)[:, 0] - batch.targets["labels"]) ** 2).mean()
         reference.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(other.parameters(), math.inf)

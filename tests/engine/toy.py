@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from burnish.core.protocols import Batch
+from burnish.core.protocols import Batch, Key
 
 LENGTHS = (3, 9, 1, 4, 30, 7, 2, 12)
 
@@ -18,11 +18,13 @@ LENGTHS = (3, 9, 1, 4, 30, 7, 2, 12)
 class ToyExamples:
     tokens: list[np.ndarray]
     targets: np.ndarray
-    truncated: int = 0
+    cut: dict[str, int] = field(default_factory=dict)
     weights: np.ndarray = field(init=False)
     lengths: np.ndarray = field(init=False)
+    rows: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        self.rows = np.arange(len(self.tokens))
         self.weights = np.ones(len(self.tokens))
         self.lengths = np.array([len(tokens) for tokens in self.tokens])
 
@@ -55,7 +57,7 @@ class ToyObjective:
         self.groups: list[list[int]] = []
         self.error: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda outputs, targets: (outputs[:, 0] - targets) ** 2
 
-    def collate(self, examples: ToyExamples, indices: Sequence[int]) -> Batch:
+    def collate(self, examples: ToyExamples, indices: Sequence[int], key: Key) -> Batch:
         self.groups.append(list(indices))
         longest = max(len(examples.tokens[index]) for index in indices)
         ids = np.zeros((len(indices), longest), dtype=np.int64)
@@ -64,11 +66,14 @@ class ToyObjective:
             ids[row, : len(examples.tokens[index])] = examples.tokens[index]
             mask[row, : len(examples.tokens[index])] = 1
         inputs = {"input_ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)}
-        targets = torch.from_numpy(examples.targets[list(indices)])
+        targets = {"labels": torch.from_numpy(examples.targets[list(indices)])}
         return Batch(inputs, targets, list(indices), float(len(indices)), int(mask.sum()))
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        return self.error(model(**batch.inputs), batch.targets)
+        return self.error(self.outputs(model, batch), batch.targets["labels"])
+
+    def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        return model(**batch.inputs)
 
 
 def toy_examples(lengths: Sequence[int] = LENGTHS) -> ToyExamples:

@@ -83,8 +83,8 @@ def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], list[fl
     assert [len(batch) for batch in batches] == [8] * 18 + [6, 8]
 
     def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen if entry["index"] >= 0])
-        return {**batch.inputs, "labels": batch.targets}
+        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen if entry["index"] >= 0], (SEED, 0))
+        return {**batch.inputs, **batch.targets}
 
     # Trainer cuts a flat list into batches of 8: the epoch's last batch is filled up with -1, which collate drops.
     flat = [{"index": index} for batch in batches for index in [*batch, *[-1] * (BATCH - len(batch))]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from burnish.tasks.classify import MISTAKES_SHOWN, TEXT_SHOWN, Classifier, Class
 from burnish.tasks.problems import MultiLabel, Regression, SingleLabel
 
 
+KEY = (0, 0)
+
+
 def rows(*labels: Any, texts: list[str] | None = None) -> list[Row]:
     words = texts or [f"text {number}" for number in range(len(labels))]
     return [
@@ -26,7 +30,7 @@ def rows(*labels: Any, texts: list[str] | None = None) -> list[Row]:
 
 
 def bound(*labels: Any, watched: list[Row] | None = None, **settings: Any) -> Classifier:
-    return Classify(**settings).bind(rows(*labels), watched or [])
+    return Classify(**settings).bind(rows(*labels), watched or [], None)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +41,27 @@ def tokenizer(tiny_bert: Path) -> Any:
 
 
 @pytest.fixture
-def single() -> Classifier:
-    return bound("a", "b", "c")
+def single(tokenizer: Any) -> Classifier:
+    return replace(bound("a", "b", "c"), tokenizer=tokenizer)
+
+
+@dataclass
+class Given:
+    """A model whose outputs are known."""
+
+    values: np.ndarray
+
+    def outputs(self, examples: Any) -> list[np.ndarray]:
+        assert len(examples) == len(self.values)
+        return list(self.values)
+
+    def generate(self, prompts: Any, generation: Any) -> Any:
+        raise AssertionError("a classifier writes nothing")
+
+
+def predicted(learner: Classifier, outputs: np.ndarray, tokenizer: Any) -> list[dict[str, Any]]:
+    data = [Row({"text": f"text {number}"}, "a.csv", number) for number in range(len(outputs))]
+    return replace(learner, tokenizer=tokenizer).predict(Given(outputs), data)
 
 
 # What a label is
@@ -145,8 +168,8 @@ def test_the_recipe_may_name_the_labels_and_their_order() -> None:
 
 def test_a_bound_task_binds_again_without_data() -> None:
     learner = bound("a", "b")
-    assert learner.task.bind([], []).labels == ["a", "b"]
-    assert bound(1.0, 2.0, problem="regression").task.bind([], []).labels == []
+    assert learner.task.bind([], [], None).labels == ["a", "b"]
+    assert bound(1.0, 2.0, problem="regression").task.bind([], [], None).labels == []
 
 
 def test_labels_that_training_lacks_are_told_with_rows() -> None:
@@ -200,11 +223,11 @@ def test_problem_types_are_those_of_transformers() -> None:
 
 def test_encoding_and_batches(single: Classifier, tokenizer: Any) -> None:
     data = rows("c", "a", texts=["Where is my parcel?", "Refund!"])
-    examples = single.encode(data, tokenizer, 64)
-    batch = single.collate(examples, [1, 0])
+    examples = single.encode(data)
+    batch = single.collate(examples, [1, 0], KEY)
     expected = tokenizer(["Refund!", "Where is my parcel?"], padding=True, return_tensors="pt")
     assert all(batch.inputs[name].equal(expected[name]) for name in expected)
-    assert batch.targets.tolist() == [0, 2]
+    assert batch.targets["labels"].tolist() == [0, 2]
     assert (batch.weight, batch.tokens) == (2.0, int(expected["attention_mask"].sum()))
     assert batch.slots == expected["input_ids"].numel()
     assert list(batch.examples) == [1, 0]
@@ -212,14 +235,14 @@ def test_encoding_and_batches(single: Classifier, tokenizer: Any) -> None:
 
 def test_pairs_are_given_to_the_tokenizer_as_pairs(tokenizer: Any) -> None:
     data = [Row({"text": "a b", "second": "c", "label": str(number)}, "a.csv", number) for number in (1, 2)]
-    learner = Classify(pair="second").bind(data, [])
-    batch = learner.collate(learner.encode(data, tokenizer, 64), [0])
+    learner = Classify(pair="second").bind(data, [], tokenizer)
+    batch = learner.collate(learner.encode(data), [0], KEY)
     assert tokenizer.convert_ids_to_tokens(batch.inputs["input_ids"][0]) == ["[CLS]", "a", "b", "[SEP]", "c", "[SEP]"]
     assert batch.inputs["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_rows_without_labels_can_be_encoded(single: Classifier, tokenizer: Any) -> None:
-    examples = single.encode([Row({"text": "x"}, "a.csv", 1)], tokenizer, 64, labelled=False)
+    examples = single.encode([Row({"text": "x"}, "a.csv", 1)], labelled=False)
     assert len(examples) == 1
 
 
@@ -233,39 +256,40 @@ def test_the_mean_loss_is_that_of_transformers_own_head(problem: Any, tiny_bert:
     from transformers import AutoModelForSequenceClassification
 
     labels = {"single_label": ["a", "b", "c"], "multi_label": ["a,b", "c", ""], "regression": [0.5, -2.0, 3.0]}[problem]
-    learner = bound(*labels, problem=problem)
+    learner = replace(bound(*labels, problem=problem), tokenizer=tokenizer)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, **learner.config).eval()
-    batch = learner.collate(learner.encode(rows(*labels), tokenizer, 64), [0, 1, 2])
+    batch = learner.collate(learner.encode(rows(*labels)), [0, 1, 2], KEY)
     with torch.no_grad():
-        expected = model(**batch.inputs, labels=batch.targets.squeeze(-1) if problem == "regression" else batch.targets).loss
+        expected = model(**batch.inputs, labels=batch.targets["labels"].squeeze(-1) if problem == "regression" else batch.targets["labels"]).loss
         losses = learner.losses(model, batch)
     assert losses.shape == (3,)
     assert losses.mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_single_predictions(single: Classifier) -> None:
-    for row, found in zip(OUTPUTS, single.predictions(OUTPUTS), strict=True):
+def test_single_predictions(single: Classifier, tokenizer: Any) -> None:
+    for row, found in zip(OUTPUTS, predicted(single, OUTPUTS, tokenizer), strict=True):
         expected = torch.from_numpy(row).double().softmax(0).tolist()
         assert list(found["probabilities"].values()) == pytest.approx(expected)
         assert found["label"] == "abc"[int(row.argmax())]
         assert found["score"] == max(found["probabilities"].values())
-    huge = single.predictions(np.array([[1e4, -1e4, 0]], dtype=np.float32))[0]
+    huge = predicted(single, np.array([[1e4, -1e4, 0]], dtype=np.float32), tokenizer)[0]
     assert huge["probabilities"] == {"a": 1.0, "b": 0.0, "c": 0.0}
 
 
-def test_multi_predictions() -> None:
+def test_multi_predictions(tokenizer: Any) -> None:
     learner = bound("a,b,c", problem="multi_label")
-    found = learner.predictions(OUTPUTS)
+    found = predicted(learner, OUTPUTS, tokenizer)
     assert [record["labels"] for record in found] == [["a", "b"], ["a", "b", "c"], ["b", "c"]]
     assert list(found[0]["probabilities"].values()) == pytest.approx((1 / (1 + np.exp(-OUTPUTS[0]))).tolist())
 
 
-def test_regression_predictions() -> None:
-    assert bound(1, 2, problem="regression").predictions(np.array([[1.5], [-2.0]])) == [{"value": 1.5}, {"value": -2.0}]
+def test_regression_predictions(tokenizer: Any) -> None:
+    assert predicted(bound(1, 2, problem="regression"), np.array([[1.5], [-2.0]]), tokenizer) == [{"value": 1.5}, {"value": -2.0}]
 
 
 def evaluated(learner: Classifier, outputs: np.ndarray, data: list[Row], tokenizer: Any) -> Any:
-    return learner.evaluate(outputs, learner.encode(data, tokenizer, 64), data)
+    learner = replace(learner, tokenizer=tokenizer)
+    return learner.evaluate(Given(outputs), learner.encode(data), data)
 
 
 def test_evaluation_of_one_label(single: Classifier, tokenizer: Any) -> None:

@@ -31,11 +31,35 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a model wrote for one row: its prompt, its answer, the answer hoped for, and whether it ended by itself."""
+
+    row: int
+    prompt: str
+    answer: str
+    reference: str = ""
+    ended: bool | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Texts that the model wrote. Taken before and after training on the same rows, they can be laid side by side."""
+
+    title: str
+    samples: Sequence[Sample]
+    note: str = ""
+    kind: str = "samples"
+
+
+Section = Table | Matrix | Samples
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one part of the data, what is worth showing beside them, and a record for each row."""
 
     metrics: Mapping[str, float]
-    sections: Sequence[Table | Matrix] = ()
+    sections: Sequence[Section] = ()
     predictions: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     def to_json(self, **facts: Any) -> dict[str, Any]:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from burnish.core.evaluation import Evaluation
+    from burnish.core.generation import Generation
+    from burnish.core.view import View
+
+Key = tuple[int, ...]
+"""What a random draw depends on: (seed, step) in training, one and the same in every evaluation."""
 
 
 @dataclass(slots=True)
@@ -34,10 +39,10 @@ class Row:
 
 @dataclass
 class Batch:
-    """A micro-batch: the model's inputs, what the loss compares with, and which examples these are."""
+    """A micro-batch: the model's inputs, what the loss compares with, which examples these are, and their supervised units."""
 
     inputs: dict[str, torch.Tensor]
-    targets: torch.Tensor
+    targets: dict[str, torch.Tensor]
     examples: Sequence[int]
     weight: float
     tokens: int
@@ -45,49 +50,85 @@ class Batch:
     @property
     def slots(self) -> int:
         """Token positions that the model computes, padding included."""
-        return int(self.inputs["input_ids"].numel())
+        return sum(int(tensor.numel()) for name, tensor in self.inputs.items() if name.endswith("input_ids"))
 
 
 class Examples(Protocol):
-    """Encoded rows: how long each is in tokens, how many supervised units (examples or tokens) it has, how many rows were cut."""
+    """What rows became: units of learning. A row may give several (windows of a long text).
+
+    For each example its length in tokens, its supervised units (1, or tokens; where they are drawn anew at each step, whether
+    there can be any), and the index of its row; and how many rows were cut, by how they were.
+    """
 
     lengths: np.ndarray
     weights: np.ndarray
-    truncated: int
+    rows: np.ndarray
+    cut: Mapping[str, int]
 
     def __len__(self) -> int: ...
 
 
 class Objective(Protocol):
-    """What the engine needs to know of a task: batches, and a loss for each example that sums over its supervised units."""
+    """What the engine needs to know of a task: batches, a loss for each example that sums over its supervised units, and outputs."""
 
-    def collate(self, examples: Any, indices: Sequence[int]) -> Batch: ...
+    def collate(self, examples: Any, indices: Sequence[int], key: Key) -> Batch:
+        """Whatever is drawn at random for an example (masks) is drawn from (key, index), so that the split draws the same."""
+        ...
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """(B,) summed over an example's units, so that the sum over the global batch divided by its weight is the loss."""
         ...
 
+    def outputs(self, model: nn.Module, batch: Batch) -> Sequence[torch.Tensor]:
+        """One tensor an example: what is collected over a part of the data to evaluate or predict."""
+        ...
+
+
+@dataclass(frozen=True)
+class Written:
+    """Token ids that a model wrote, without the token that ended them, and whether it ended by itself."""
+
+    ids: Sequence[int]
+    ended: bool
+
+
+class Inference(Protocol):
+    """A model as a task may use it: the engine batches, places, seeds and shows progress."""
+
+    def outputs(self, examples: Any) -> list[np.ndarray]:
+        """The learner's outputs of every example, in order."""
+        ...
+
+    def generate(self, prompts: Sequence[Sequence[int]], generation: Generation) -> list[Written]:
+        """What the model writes after each prompt (or, encoder-decoder, for each source), in order."""
+        ...
+
 
 class Learner(Objective, Protocol):
-    """A task that has met its data: encodes rows, scores outputs, predicts.
+    """A task that has met its data and its tokenizer: encodes rows, scores a model, predicts.
 
     `task` is its spec completed by what the data taught (such as the labels), enough to make the learner again without data;
-    `auto_class` and `config` say which head transformers puts on the model.
+    `auto_class` and `config` say which head transformers puts on the model, `generation` what of its generation settings is to
+    be saved with it; `foretold` says whether the task can be tried before training, so that before and after can be compared.
+    The tokenizer's `model_max_length` is the number of tokens that an example may have.
     """
 
     task: Any
+    tokenizer: Any
     auto_class: str
     config: Mapping[str, Any]
+    generation: Mapping[str, Any]
+    foretold: bool
 
-    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, labelled: bool = True) -> Examples: ...
+    def encode(self, rows: Sequence[Row], labelled: bool = True) -> Examples: ...
 
-    def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """(B, C), what is collected over a part of the data to evaluate or predict."""
+    def evaluate(self, inference: Inference, examples: Any, rows: Sequence[Row]) -> Evaluation: ...
+
+    def predict(self, inference: Inference, rows: Sequence[Row]) -> list[dict[str, Any]]: ...
+
+    def view(self, examples: Any, index: int) -> View:
+        """An example as the model gets it, for people to look at."""
         ...
-
-    def evaluate(self, outputs: np.ndarray, examples: Any, rows: Sequence[Row]) -> Evaluation: ...
-
-    def predictions(self, outputs: np.ndarray) -> list[dict[str, Any]]: ...
 
 
 class Task(Protocol):
@@ -98,7 +139,9 @@ class Task(Protocol):
         """Name of each metric -> whether more is better."""
         ...
 
-    def columns(self, labelled: bool) -> list[str]: ...
+    def columns(self, labelled: bool) -> list[str]:
+        """The columns that every row must have; none where the task finds out for itself."""
+        ...
 
     def fault(self, row: Row, labelled: bool) -> str | None:
         """Why a row cannot be used, or None."""
@@ -108,14 +151,20 @@ class Task(Protocol):
         """What a split keeps the shares of: the label, or one and the same where there is none."""
         ...
 
-    def bind(self, train: Sequence[Row], watched: Sequence[Row]) -> Learner:
-        """Learns labels and the like from the training rows. Raises DataError where the watched rows do not fit them."""
+    def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Learner:
+        """Learns labels and the like from the training rows, and teaches the tokenizer what the task needs (tokens, a template).
+
+        Raises DataError where the watched rows do not fit.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where a model keeps its embeddings, blocks and head: names of parameters and modules, lowest block first."""
+    """Where a model keeps its embeddings, blocks and head: names of parameters and modules, lowest block first.
+
+    `new_tokens` are ids that the task added to the vocabulary: their embeddings have to learn, whatever else does.
+    """
 
     embeddings: Sequence[str]
     blocks: Sequence[Sequence[str]]
@@ -123,6 +172,7 @@ class Anatomy:
     block_modules: Sequence[str] = ()
     linears: Sequence[str] = ()
     head_modules: Sequence[str] = ()
+    new_tokens: Sequence[int] = ()
 
     def role(self, name: str) -> str:
         """`embeddings`, `block 1` or `head`, for a parameter of the model or for one that a method hung into it."""

@@ -142,7 +142,7 @@ class RunFolder:
 
     def rewind_metrics(self, step: int, evaluated: int | None = None) -> None:
         """Drops what was recorded after `step`, and evaluations after `evaluated`: a resumed run will record them again."""
-        limits = {"evaluation": step if evaluated is None else evaluated}
+        limits = {"evaluation": step if evaluated is None else max(evaluated, 0)}
         lines = [line for line in self.read_metrics() if line["step"] <= limits.get(line.get("kind", ""), step)]
         kept = [json.dumps(line, ensure_ascii=False) for line in lines]
         with disk_errors(f"Writing {self.metrics}"):

@@ -53,7 +53,7 @@ def usable(rows: Sequence[Row], fault: Callable[[Row], str | None], drop: bool) 
 
 
 def overlap(rows: Sequence[Row], seen: Sequence[Row], columns: Sequence[str]) -> list[Row]:
-    """The rows whose `columns` are those of a row in `seen`, white space and case aside."""
+    """The rows whose `columns` (none for all of them) are those of a row in `seen`, white space and case aside."""
     known = {key(row, columns) for row in seen}
     return [row for row in rows if key(row, columns) in known]
 
@@ -72,4 +72,4 @@ def overlap_warning(rows: Sequence[Row], seen: Sequence[Row], columns: Sequence[
 
 
 def key(row: Row, columns: Sequence[str]) -> str:
-    return json.dumps([" ".join(str(row.values.get(column, "")).split()).casefold() for column in columns])
+    return json.dumps([" ".join(str(row.values.get(column, "")).split()).casefold() for column in columns or row.values])

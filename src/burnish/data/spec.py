@@ -78,7 +78,10 @@ class Data(Spec):
     """Tokens a row may have; longer rows are cut at the end. By default what the model can read."""
 
     bad_rows: Literal["refuse", "drop"] = "refuse"
-    """What to do with rows that cannot be used (empty text, no label): refuse the run and name them, or drop and count them."""
+    """What to do with rows that cannot be used (empty text, no label, nothing to learn from): refuse the run and name them, or drop and count them."""
+
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that tokenize; by default one a core where there is much to do."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of the shuffle before `limit`; separate from train.seed, so that seeds share their rows."""

@@ -46,6 +46,15 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Working:
+    """Something that takes a while and is no step: encoding, evaluating, writing. `done` of `total` units."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Noted:
     """Something that the user should know, in a sentence."""
 
@@ -59,5 +68,5 @@ class Began:
     facts: Mapping[str, Any]
 
 
-Event = Began | Stepped | Evaluated | Saved | Noted
+Event = Began | Stepped | Evaluated | Saved | Noted | Working
 Listener = Callable[[Event], None]

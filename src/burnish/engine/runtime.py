@@ -34,7 +34,7 @@ class Runtime:
 
     def place(self, batch: Batch) -> Batch:
         batch.inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.inputs.items()}
-        batch.targets = batch.targets.to(self.device, non_blocking=True)
+        batch.targets = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.targets.items()}
         return batch
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:

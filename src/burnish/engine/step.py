@@ -89,16 +89,20 @@ class Step:
     def attempt(self, indices: Sequence[int], step: int) -> Outcome:
         self.runtime.seed(self.seed, step)
         self.model.train()
-        weight = float(sum(self.examples.weights[index] for index in indices))
         outcome = Outcome(0.0, 0.0, self.optimizer.param_groups[0]["lr"], len(indices), 0, 0)
-        for group in micro_batches([int(self.examples.lengths[index]) for index in indices], self.budget):
-            chosen = [indices[position] for position in group]
-            batch = self.runtime.place(self.objective.collate(self.examples, chosen))
+        groups = micro_batches([int(self.examples.lengths[index]) for index in indices], self.budget)
+        key = (self.seed, step)
+        batches = [self.objective.collate(self.examples, [indices[position] for position in group], key) for group in groups]
+        weight = sum(batch.weight for batch in batches)
+        if weight == 0:
+            self.refuse("number of supervised units", 0, step, indices)
+        for batch in batches:
+            batch = self.runtime.place(batch)
             with self.runtime.autocast():
                 losses = self.objective.losses(self.model, batch)  # (B,)
             finite = torch.isfinite(losses)
             if not finite.all():
-                bad = [index for index, good in zip(chosen, finite.tolist(), strict=True) if not good]
+                bad = [index for index, good in zip(batch.examples, finite.tolist(), strict=True) if not good]
                 self.refuse("loss", losses.sum().item(), step, bad)
             loss = losses.sum() / weight
             loss.backward()

@@ -1,12 +1,33 @@
 """Negative log-likelihoods, one value an example.
 
-Legend: B examples, C classes or labels, D target dimensions.
+Legend: B examples, T tokens, C classes or labels, V vocabulary, D target dimensions.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+
+
+IGNORED = -100
+"""The label of a token that is not supervised, as everywhere in transformers."""
+
+
+def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-sum over an example's supervised tokens of log softmax(logits)[label], in nats.
+
+    `logits` (B, T, V), `labels` (B, T) of ids, IGNORED where nothing is supervised -> (B,). The label of a position is what
+    its own logits are compared with: a causal model's labels are shifted before (`next_tokens`).
+    """
+    supervised = labels != IGNORED  # (B, T)
+    values = F.cross_entropy(logits[supervised].float(), labels[supervised], reduction="none")  # (S,) of S supervised tokens
+    owners = supervised.nonzero()[:, 0]  # (S,)
+    return torch.zeros(len(labels), dtype=values.dtype, device=values.device).index_add(0, owners, values)
+
+
+def next_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """Labels for logits that foretell the next token: (B, T) moved one to the left, the last position IGNORED."""
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from burnish.core.evaluation import Evaluation
 from burnish.core.protocols import Learner, Row
 from burnish.core.rundir import RunFolder
 from burnish.data import audit
-from burnish.engine.inference import outputs
+from burnish.engine.inference import Engine
 from burnish.engine.runtime import Runtime
 from burnish.models.load import quiet, told
 from burnish.recipe import Recipe
@@ -56,8 +56,8 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Metrics of the kept weights by part of the data, such as `run.metrics["test"]["accuracy"]`."""
-        found = {part: self.folder.read(f"evaluations/{part}.json") for part in build.WATCHED}
+        """Metrics of the kept weights by part of the data, such as `run.metrics["test"]["accuracy"]`; `before` is before training."""
+        found = {part: self.folder.read(f"evaluations/{part}.json") for part in ("before", *build.WATCHED)}
         return {part: content["metrics"] for part, content in found.items() if content}
 
     @cached_property
@@ -69,7 +69,7 @@ class Run:
 
     @cached_property
     def learner(self) -> Learner:
-        return self.recipe.task.bind([], [])
+        return self.recipe.task.bind([], [], self.tokenizer)
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -94,8 +94,11 @@ class Run:
             model = auto.from_pretrained(self.folder.model, use_safetensors=True, trust_remote_code=spec.trust_remote_code)
         return model.to(self.runtime.device).eval()
 
+    def engine(self) -> Engine:
+        return Engine(self.model, self.learner, self.runtime)
+
     def predict(self, texts: Text | Sequence[Text]) -> list[dict[str, Any]]:
-        """A prediction for each text, in order: label, score and probabilities, or what the task gives.
+        """A prediction for each text, in order: what the task gives.
 
         A text is a string; for pairs a (first, second) tuple; or a mapping with the task's columns.
         """
@@ -109,8 +112,7 @@ class Run:
             return []
         audit.require_columns(rows, self.recipe.task.columns(False))
         audit.usable(rows, lambda row: self.recipe.task.fault(row, False), drop=False)
-        examples = build.encoded(self.learner, rows, self.tokenizer, self.tokenizer.model_max_length, labelled=False)
-        return self.learner.predictions(outputs(self.model, self.learner, examples, self.runtime))
+        return self.learner.predict(self.engine(), rows)
 
     def evaluate(self, part: str = "validation", source: str | Path | None = None) -> Evaluation:
         """Measures the model on a part of the recipe's data, or on the labelled rows of `source`, and keeps the result.
@@ -120,9 +122,8 @@ class Run:
         began = time.monotonic()
         name = part if source is None else f"of-{Path(source).name.partition('.')[0].replace(':', '-')}"
         rows = self.rows(part) if source is None else build.usable_rows(self.recipe, str(source), [])
-        examples = build.encoded(self.learner, rows, self.tokenizer, self.tokenizer.model_max_length)
-        found = outputs(self.model, self.learner, examples, self.runtime)
-        evaluation = self.learner.evaluate(found, examples, rows)
+        examples, rows = build.encoded(self.recipe, self.learner, rows, lambda message: None, lambda what, done, total: None)
+        evaluation = self.learner.evaluate(self.engine(), examples, rows)
         keep_evaluation(self.folder, name, evaluation, self.summary.get("kept_step", 0), time.monotonic() - began)
         return evaluation
 

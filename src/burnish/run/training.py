@@ -16,8 +16,8 @@ from burnish.core.rundir import RunFolder, next_free
 from burnish.engine import checkpoint
 from burnish.engine.batches import Budget, Order, positions
 from burnish.engine.callbacks import Recorder
-from burnish.engine.events import Began, Event, Listener, Noted
-from burnish.engine.inference import outputs
+from burnish.engine.events import Began, Evaluated, Event, Listener, Noted, Working
+from burnish.engine.inference import Engine
 from burnish.engine.loop import Loop
 from burnish.engine.progress import Plan, Progress, Selection
 from burnish.engine.runtime import Runtime, is_out_of_memory
@@ -33,6 +33,8 @@ from burnish.run.finished import Run, keep_evaluation
 
 Source = str | Path | Mapping[str, Any] | Recipe
 LOOKED_AT = 100
+SEEN = 64
+"""Training rows on which before and after are compared where there are no validation rows."""
 
 
 def train(
@@ -118,9 +120,9 @@ class Session:
 
         gathered = build.gather(recipe)
         same_data(folder, gathered)
-        parts = build.assemble(recipe, gathered, note)
+        parts = build.assemble(recipe, gathered, note, lambda what, done, total: emit(Working(what, done, total)))
         recipe, settings = parts.recipe, parts.recipe.train
-        order = Order(len(parts.gathered.rows["train"]), settings.batch_size, settings.seed)
+        order = Order(len(parts.examples["train"]), settings.batch_size, settings.seed)
         groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
         step = Step(
             model=parts.model,
@@ -131,7 +133,7 @@ class Session:
             budget=settings.micro_batch or parts.runtime.budget,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
-            place=lambda index: parts.gathered.rows["train"][index].place,
+            place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
         )
         plan = Plan(
             duration=settings.duration,
@@ -213,6 +215,7 @@ class Session:
         return f"micro-batches of like length: {1 - cut / whole:.0%} fewer positions computed than in whole padded batches"
 
     def train(self) -> str:
+        self.try_before()
         settings = self.parts.recipe.train
         best = settings.keep_best
         loop = Loop(
@@ -229,6 +232,26 @@ class Session:
         with self.interruption.deferring():
             return loop.run(self.progress)
 
+    def try_before(self) -> None:
+        """Measures the model before it has learned anything, where the task can be tried then, to compare with afterwards."""
+        if not self.parts.learner.foretold or self.progress.step or self.folder.read("evaluations/before.json") is not None:
+            return
+        part, began = self.tried(), time.monotonic()
+        evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
+        seconds = time.monotonic() - began
+        keep_evaluation(self.folder, "before", evaluation, 0, seconds)
+        self.emit(Evaluated(0, 0.0, part, evaluation.metrics, seconds, False))
+
+    def tried(self) -> str:
+        """The part on which before and after are compared: the validation rows, else the first rows of training."""
+        parts = self.parts
+        if "validation" in parts.examples:
+            return "validation"
+        if "seen" not in parts.examples:
+            parts.gathered.rows["seen"] = parts.gathered.rows["train"][:SEEN]
+            parts.examples["seen"] = parts.learner.encode(parts.gathered.rows["seen"])
+        return "seen"
+
     def save(self, progress: Progress) -> int:
         progress.budget = str(self.step.budget)
         return checkpoint.save(self.folder, self.parts.model, self.step.optimizer, progress, self.parts.recipe.train.save_limit)
@@ -242,8 +265,11 @@ class Session:
 
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
-        found = outputs(parts.model, parts.learner, parts.examples[part], runtime, lambda done: self.interruption.check())
-        return parts.learner.evaluate(found, parts.examples[part], parts.gathered.rows[part])
+        engine = Engine(parts.model, parts.learner, runtime, self.interruption.check, self.working)
+        return parts.learner.evaluate(engine, parts.examples[part], parts.gathered.rows[part])
+
+    def working(self, what: str, done: int, total: int) -> None:
+        self.emit(Working(what, done, total))
 
     def finish(self, ended: str) -> None:
         """Keeps the chosen weights as a model, measures them, opens the test rows, writes summary and report."""
@@ -252,8 +278,8 @@ class Session:
         if kept != progress.step:
             checkpoint.load_weights(checkpoint.require_whole(self.folder, kept), parts.model)
         self.folder.replace_folder(self.folder.model, self.export)
-        if "validation" in parts.examples:
-            self.measure("validation", kept)
+        if "validation" in parts.examples or parts.learner.foretold:
+            self.measure(self.tried(), kept)
         trouble = self.open_test(kept)
         self.folder.write("summary.json", self.summary(ended, kept))
         from burnish.report.page import write
@@ -286,7 +312,7 @@ class Session:
         if self.parts.recipe.data.test is None:
             return None
         try:
-            build.open_test(self.parts)
+            build.open_test(self.parts, lambda message: self.emit(Noted(message)), self.working)
         except DataError as error:
             return error
         self.measure("test", step)

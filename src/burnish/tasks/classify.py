@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import Batch, Row
+from burnish.core.protocols import Batch, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
+from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, padded, tokenize
 from burnish.tasks.problems import MultiLabel, Problem, Regression, SingleLabel
 
@@ -107,7 +108,7 @@ class Classify(Spec):
             return ""
         return ", ".join(sorted(self.names(row)))
 
-    def bind(self, train: Sequence[Row], watched: Sequence[Row]) -> Classifier:
+    def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Classifier:
         """Takes the labels from the recipe, else from the training rows. Raises DataError where watched rows have others."""
         labels = self.labels
         if self.problem == "regression":
@@ -124,7 +125,7 @@ class Classify(Spec):
                     f"`{self.label}` has {len(labels):,} different values in {len(train):,} training rows: these are not classes. "
                     "To predict a number say task.problem=regression; otherwise name another column."
                 )
-        learner = Classifier(self.model_copy(update={"labels": labels or None}))
+        learner = Classifier(self.model_copy(update={"labels": labels or None}), tokenizer)
         learner.targets([*train, *watched])
         return learner
 
@@ -146,7 +147,10 @@ class Classifier:
     """The classification task once its labels are known."""
 
     task: Classify
+    tokenizer: Any
     auto_class = "AutoModelForSequenceClassification"
+    generation: ClassVar[Mapping[str, Any]] = {}
+    foretold = False
 
     @property
     def labels(self) -> list[str]:
@@ -180,22 +184,22 @@ class Classifier:
             raise DataError(listing(title, problems) + "\nCorrect them, add training rows, or name all labels in task.labels.")
         return np.array(found)
 
-    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, labelled: bool = True) -> Encoded:
+    def encode(self, rows: Sequence[Row], labelled: bool = True) -> Encoded:
         texts = [str(row.values[self.task.text]) for row in rows]
         pairs = None if self.task.pair is None else [str(row.values[self.task.pair]) for row in rows]
-        inputs, truncated = tokenize(tokenizer, texts, pairs, max_length)
-        targets = self.targets(rows) if labelled else np.zeros(len(rows), dtype=np.int64)
-        return Encoded(inputs, targets, np.ones(len(rows)), truncated, tokenizer.pad_token_id)
+        inputs, truncated = tokenize(self.tokenizer, texts, pairs)
+        targets = {"labels": self.targets(rows)} if labelled else {}
+        return Encoded(inputs, targets, np.ones(len(rows)), np.arange(len(rows)), {"cut at the end": truncated} if truncated else {})
 
-    def collate(self, examples: Encoded, indices: Sequence[int]) -> Batch:
+    def collate(self, examples: Encoded, indices: Sequence[int], key: Key) -> Batch:
         import torch
 
         chosen = list(indices)
         return Batch(
-            inputs=padded(examples, chosen),
-            targets=torch.from_numpy(examples.targets[chosen]),
+            inputs=padded(examples.inputs, chosen, self.tokenizer.pad_token_id),
+            targets={name: torch.from_numpy(np.asarray(values)[chosen]) for name, values in examples.targets.items()},
             examples=chosen,
-            weight=float(examples.weights[chosen].sum()),
+            weight=float(len(chosen)),
             tokens=int(examples.lengths[chosen].sum()),
         )
 
@@ -203,17 +207,30 @@ class Classifier:
         return model(**batch.inputs).logits  # (B, C)
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        return self.task.kind.losses(self.outputs(model, batch), batch.targets)  # (B,)
+        return self.task.kind.losses(self.outputs(model, batch), batch.targets["labels"])  # (B,)
 
-    def predictions(self, outputs: np.ndarray) -> list[dict[str, Any]]:
+    def predict(self, inference: Inference, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        outputs = np.stack(inference.outputs(self.encode(rows, labelled=False)))
         return self.task.kind.decode(outputs, self.labels)
 
-    def evaluate(self, outputs: np.ndarray, examples: Encoded, rows: Sequence[Row]) -> Evaluation:
+    def view(self, examples: Encoded, index: int) -> View:
+        ids = examples.inputs["input_ids"][index].tolist()
+        return View([Strip("text", ids, [False] * len(ids))], self.target_name(np.asarray(examples.targets["labels"])[index]))
+
+    def target_name(self, target: np.ndarray) -> str:
+        """A target as people write it."""
+        if self.task.problem == "regression":
+            return f"{float(target[0]):g}"
+        chosen = [int(target)] if self.task.problem == "single_label" else np.flatnonzero(target).tolist()
+        return ", ".join(self.labels[index] for index in chosen)
+
+    def evaluate(self, inference: Inference, examples: Encoded, rows: Sequence[Row]) -> Evaluation:
         import torch
 
-        losses = self.task.kind.losses(torch.from_numpy(outputs), torch.from_numpy(examples.targets)).numpy()  # (N,)
-        scores, sections = self.task.kind.score(outputs, examples.targets, self.labels)
-        predicted = self.predictions(outputs)
+        outputs, targets = np.stack(inference.outputs(examples)), np.array(examples.targets["labels"])
+        losses = self.task.kind.losses(torch.from_numpy(outputs), torch.from_numpy(targets)).numpy()  # (N,)
+        scores, sections = self.task.kind.score(outputs, targets, self.labels)
+        predicted = self.task.kind.decode(outputs, self.labels)
         records = [
             {
                 "row": row.number,

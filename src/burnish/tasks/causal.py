@@ -1,0 +1,103 @@
+"""What the tasks of a causal language model share: batches, the loss of the next token, texts written after prompts.
+
+Legend: B examples in a micro-batch, T tokens, V vocabulary, N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from burnish.core.evaluation import Sample, Samples
+from burnish.core.generation import Generation
+from burnish.core.protocols import Batch, Inference, Row
+from burnish.core.view import Strip, View
+from burnish.data.encode import Encoded, Ragged, padded, stacked
+from burnish.metrics import language, text
+
+IGNORED = -100
+"""The label of a token that is not supervised (as in `losses.likelihood`, which needs torch)."""
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def encoded(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], rows: Sequence[int], cut: dict[str, int]) -> Encoded:
+    """Examples of `ids`, supervised where their mask says so. An example's first token has nothing before it that could foretell it."""
+    labels = [[token if learned else IGNORED for token, learned in zip(*pair, strict=True)] for pair in zip(ids, masks, strict=True)]
+    weights = np.array([float(sum(mask[1:])) for mask in masks])
+    return Encoded({"input_ids": Ragged.of(ids)}, {"labels": Ragged.of(labels)}, weights, np.array(rows, dtype=np.int64), cut)
+
+
+def collate(examples: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
+    """The chosen examples; a position's label is the token that follows it."""
+    from burnish.losses.likelihood import next_tokens
+
+    chosen = list(indices)
+    labels = next_tokens(stacked(examples.targets["labels"], chosen, IGNORED))  # type: ignore[arg-type]  # (B, T)
+    return Batch(
+        inputs=padded(examples.inputs, chosen, pad_id),
+        targets={"labels": labels},
+        examples=chosen,
+        weight=float((labels != IGNORED).sum()),
+        tokens=int(examples.lengths[chosen].sum()),
+    )
+
+
+def losses(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """(B,) nats over each example's supervised tokens."""
+    from burnish.losses.likelihood import token_cross_entropy
+
+    return token_cross_entropy(model(**batch.inputs).logits, batch.targets["labels"])
+
+
+def outputs(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """(B, 2): nats over each example's supervised tokens, and how many these are."""
+    import torch
+
+    supervised = (batch.targets["labels"] != IGNORED).sum(dim=1)  # (B,)
+    return torch.stack([losses(model, batch), supervised.float()], dim=1)
+
+
+def by_row(found: Sequence[np.ndarray], examples: Encoded, rows: Sequence[Row]) -> np.ndarray:
+    """(R, 2) nats and supervised tokens of each row, summed over its examples."""
+    sums = np.zeros((len(rows), 2))
+    np.add.at(sums, np.asarray(examples.rows), np.stack(found).astype(np.float64))
+    return sums
+
+
+def view(examples: Encoded, index: int, name: str = "text") -> View:
+    ids, labels = examples.inputs["input_ids"][index].tolist(), np.asarray(examples.targets["labels"][index])  # type: ignore[index]
+    return View([Strip(name, ids, [False, *(labels[1:] != IGNORED).tolist()])])
+
+
+def perplexities(sums: np.ndarray) -> dict[str, float]:
+    """Mean loss in nats a supervised token, and exp of it."""
+    loss = float(sums[:, 0].sum() / sums[:, 1].sum())
+    return {"loss": loss, "perplexity": language.perplexity(loss)}
+
+
+def answered(
+    inference: Inference,
+    tokenizer: Any,
+    generation: Generation,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
+    references: Sequence[str],
+) -> tuple[dict[str, float], list[Samples], list[str]]:
+    """Writes after each prompt: how the texts are (ended, repetitive, long, near the reference), the samples, and the texts."""
+    written = inference.generate(prompts, generation)
+    texts = [tokenizer.decode(one.ids, skip_special_tokens=True).strip() for one in written]
+    ended = [one.ended for one in written]
+    scores = {f"written_{name}": value for name, value in text.shape(texts, ended).items()}
+    if any(references):
+        scores["written_rougeL"] = text.score(texts, [[reference] for reference in references])["rougeL"]
+    samples = [
+        Sample(row.number, tokenizer.decode(prompt), answer, reference, one.ended)
+        for row, prompt, answer, reference, one in zip(rows, prompts, texts, references, written, strict=True)
+    ]
+    note = f"{sum(ended)} of {len(ended)} ended by themselves within {generation.max_new_tokens} tokens."
+    return scores, [Samples("Written texts", samples, note)] if samples else [], texts
