@@ -69,6 +69,48 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def pieces_tokenizer(**options: Any) -> Any:
+    """A byte-level BPE tokenizer of 400 pieces, learned from the bundled messages, that adds no special token by itself."""
+    from burnish.data import sources
+    from burnish.models import vocabulary
+
+    tokenizer = vocabulary.train([row.values["text"] for row in sources.read("bundled:messages-validation")], "bpe", 400)
+    tokenizer.model_max_length = options.get("model_max_length", 64)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a causal language model of 2 blocks, 32 wide, and its tokenizer, without a chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    tokenizer = pieces_tokenizer()
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **size, **ids)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an encoder-decoder of 2 and 2 blocks, 32 wide, without dropout, and its tokenizer."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-t5"
+    tokenizer = pieces_tokenizer()
+    torch.manual_seed(0)
+    size = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "decoder_start_token_id": tokenizer.pad_token_id}
+    T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **size, **ids)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def rows_csv(tmp_path: Path) -> Path:
     """48 rows `text,label` of praise and complaint, told apart by one word; in every four rows two of each."""

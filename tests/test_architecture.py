@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Shells: thin, beside or below the command line.
     "output": {"core"},
     "scaffold": {"core", "data", "models", "recipe"},
-    "terminal": {"core", "engine"},
+    "terminal": {"core", "engine", "report"},
     "cli": LIBRARY - {"tasks"} | {"run", "experiment", "output", "scaffold", "terminal"},
     "__main__": {"cli"},
     # The package itself is the public face of the library.

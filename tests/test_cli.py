@@ -429,3 +429,59 @@ def test_train_prints_what_it_came_to(burnish: Command, recipe: Any, tmp_path: P
     ):
         assert word in told.out
     assert "Traceback" not in told.err
+
+
+# burnish data show
+
+
+def test_rows_are_shown_as_the_model_gets_them(burnish: Command, recipe: Any, tmp_path: Path) -> None:
+    told = burnish("data", "show", recipe(), "data.max_length=8", "--rows", 2, "--html", "page.html")
+    assert told.code == 0, told.err
+    for word in ("train (rows.csv): 36 rows, 36 examples of at most 8 tokens", "rows too long", "[CLS] ", "~", "target: ", "page: page.html"):
+        assert word in told.out, word
+    assert told.out.count("target: ") == 2 and "\x1b" not in told.out
+    assert "What the model gets" in Path("page.html").read_text(encoding="utf-8")
+    refused(burnish("data", "show", recipe(), "--row", 999), "there is no row 999 among the 36 train rows")
+    refused(burnish("data", "show", recipe(), "data.max_lenght=8"), "did you mean `max_length`?")
+
+
+def test_rows_without_anything_supervised_are_shown_before_they_are_refused(
+    burnish: Command, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from burnish.report.tokens import Shown, ShownExample, Summary
+
+    found = Shown("m", "t", Summary("train", "f", 8, 1, 1, 3, 0, {}, 0, 1), [ShownExample("f row 1", [])], (), "nothing is supervised in f row 1")
+    monkeypatch.setattr("burnish.run.showing.show", lambda *given: found)
+    told = burnish("data", "show", recipe())
+    assert told.code == 2 and "f row 1: 0 tokens, 0 supervised  nothing supervised" in told.out
+    assert told.err == "burnish: nothing is supervised in f row 1\n"
+
+
+# burnish tokenizer train
+
+
+def test_a_tokenizer_is_trained_and_opens_like_any(burnish: Command) -> None:
+    from transformers import AutoTokenizer
+
+    told = burnish("tokenizer", "train", "bundled:messages-train", "bundled:journal-validation", "--size", 600, "-o", "pieces")
+    assert told.code == 0 and "600 tokens learned from" in told.out and "0.00% unknown" in told.out
+    tokenizer = AutoTokenizer.from_pretrained("pieces")
+    text = "Où est « l’œuvre » de l'été ?\n Deux\u202f!"
+    assert len(tokenizer) == 600 and tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    again = burnish("tokenizer", "train", "bundled:messages-train", "-o", "pieces")
+    assert again.code == 2 and "--overwrite" in again.err
+    assert burnish("tokenizer", "train", "bundled:messages-train", "--column", "text", "--size", 500, "-o", "pieces", "--overwrite").code == 0
+    assert len(AutoTokenizer.from_pretrained("pieces")) == 500
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--kind", "bep"], "there is no kind of tokenizer `bep` - did you mean `bpe`?"),
+        (["--size", "20"], "256 bytes"),
+        (["--column", "txt"], "no column `txt` - did you mean `text`?"),
+    ],
+)
+def test_what_is_wrong_with_a_tokenizer_is_told(burnish: Command, words: list[str], reason: str) -> None:
+    told = burnish("tokenizer", "train", "bundled:messages-train", "-o", "pieces", *words)
+    assert told.code == 2 and reason in told.err and not Path("pieces").exists()

@@ -1,10 +1,14 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from burnish.engine.events import Began, Evaluated, Noted, Stepped
-from burnish.terminal import Display, Smoothed, clock, evaluation_tables, megabytes, number, prediction_table
+from burnish.report.tokens import Piece, Shown, ShownExample, ShownStrip, Summary
+from burnish.terminal import Display, evaluation_tables, prediction_table, show_tokens, tokens
+from burnish.terminal.display import Smoothed
+from burnish.terminal.tables import clock, megabytes, number
 
 FACTS = {
     "model": "starter:minilm",
@@ -99,3 +103,48 @@ def test_smoothing_starts_at_the_first_value() -> None:
     assert smoothed.value == pytest.approx(10.0)
     smoothed.add(0.0)
     assert 0.0 < smoothed.value < 10.0
+
+
+def pieces() -> list[Piece]:
+    return [
+        Piece("[CLS]", special=True), Piece(" the"), Piece(" kettle", supervised=True, note="B-THING"), Piece("s"),
+        Piece(" is", supervised=True, note="O"), Piece(" [red]so[/]", supervised=True, note="O"), Piece(" late", cut=True),
+        Piece("\n", supervised=True), Piece("</s>", supervised=True, special=True),
+    ]  # fmt: skip
+
+
+def test_tokens_without_color_are_marked_by_signs() -> None:
+    console, stream = screen()
+    summary = Summary("train", "rows.csv", 8, 4, 4, 30, 9, {"cut at the end": 1}, 3, 1)
+    examples = [ShownExample("rows.csv row 1", [ShownStrip("text", pieces())], "aim", 5, True), ShownExample("rows.csv row 2", [])]
+    show_tokens(console, Shown("m", "t", summary, examples, ["watch [out]"]))
+    text = stream.getvalue()
+    assert "[CLS] the «kettle»s·B-THING «is [red]so[/]»·O ~late~«↵\n</s>»" in text
+    assert "«supervised» ~cut~" in text and "warning: watch [out]" in text and "1 row too long, 25%: cut at the end." in text
+    assert "rows.csv row 1: 8 tokens, 5 supervised, 1 cut" in text and "target: aim" in text
+    assert re.search(r"rows.csv row 2: .*nothing supervised", text) and "\x1b" not in text
+
+
+def test_tokens_in_color() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, force_terminal=True, color_system="standard", no_color=False)
+    summary = Summary("train", "rows.csv", 8, 1, 1, 8, 5, {}, 1, 0)
+    strips = [ShownStrip(name, pieces()) for name in ("source", "target")]
+    show_tokens(console, Shown("m", "t", summary, [ShownExample("row 1", strips, "", 5, True)]))
+    text = stream.getvalue()
+    for mark in (
+        "\x1b[1;32m kettle\x1b[0m",
+        "\x1b[9;31m late\x1b[0m",
+        "\x1b[35m[CLS]\x1b[0m",
+        "\x1b[2;36m·B-THING\x1b[0m",
+        "\x1b[1;4;32m</s>",
+    ):
+        assert mark in text, mark
+    assert "«" not in text and "source:" in text and "↵" in text
+    uncolored = Console(file=io.StringIO(), force_terminal=True, color_system="standard", no_color=True)
+    assert tokens.colorless(uncolored) and not tokens.colorless(console)
+
+
+def test_neighbors_with_the_same_note_share_it_but_two_spans_do_not() -> None:
+    found = [Piece("a", note="O"), Piece(" b", note="O"), Piece(" c", note="B-X"), Piece(" d", note="B-X"), Piece(" e", note="I-X")]
+    assert tokens.signed(found).plain == "a b·O c·B-X d·B-X e·I-X"

@@ -115,7 +115,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     for name, value in learner.generation.items():
         setattr(model.generation_config, name, value)
     tokenizer.model_max_length = max_length = allowed_length(recipe, tokenizer, model)
-    anatomy_ = replace(anatomy(model), new_tokens=new_tokens)
+    anatomy_ = replace(anatomy(model), fresh=fresh, new_tokens=new_tokens)
     in_files = not (recipe.model.fresh or new_tokens) and set(fresh) <= set(anatomy_.head)
     base_files = load.weight_files(recipe.model) if in_files else None
     with load.quiet():

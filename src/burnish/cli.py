@@ -22,6 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+tokenizers = typer.Typer(help="Tokenizers for models that start from scratch.", no_args_is_help=True)
+app.add_typer(tokenizers, name="tokenizer")
+
+rows_of_data = typer.Typer(help="Rows as the model gets them.", no_args_is_help=True)
+app.add_typer(rows_of_data, name="data")
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
@@ -131,6 +137,63 @@ def init(
     with disk_errors(f"Writing {path}"):
         path.write_text(text, encoding="utf-8")
     print(f"{path} is written: look at it, then: burnish train {path}")
+
+
+@rows_of_data.command()
+def show(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to it, such as data.max_length=64.")] = None,
+    part: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 5,
+    row: Annotated[int | None, typer.Option(min=1, help="The one row to show, by its number in its file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="A page to write as well.")] = None,
+) -> None:
+    """Show rows token by token: what is supervised, what is cut, and what that comes to in the whole part."""
+    from burnish.recipe import load
+    from burnish.report.tokens import write_page
+    from burnish.terminal import show_tokens
+
+    changes = overrides or []
+    load(recipe, changes)
+    with display() as listener:
+        from burnish.run.showing import show as look
+
+        shown = look(recipe, changes, part, rows, row, [listener])
+    show_tokens(console(), shown)
+    if html is not None:
+        write_page(shown, html)
+        print(f"\npage: {html}")
+    if shown.fault:
+        raise BurnishError(shown.fault)
+
+
+@tokenizers.command(name="train")
+def train_tokenizer(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Data files, or bundled:NAME, whose texts it learns from.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write, for model.tokenizer.")],
+    column: Annotated[list[str] | None, typer.Option(help="A column of texts; again for more. By default every column of texts.")] = None,
+    kind: Annotated[str, typer.Option(help="bpe (of bytes), unigram or wordpiece.")] = "bpe",
+    size: Annotated[int, typer.Option(min=1, help="Tokens at most.")] = 8000,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Read capitals as small letters (wordpiece).")] = False,
+    max_length: Annotated[int | None, typer.Option(help="Tokens at which it cuts; by default what a model can read.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing tokenizer.")] = False,
+) -> None:
+    """Train a tokenizer on the texts of data files, for models that start from scratch."""
+    from burnish.data.texts import texts_of
+    from burnish.models import vocabulary
+
+    if (output / "tokenizer.json").exists() and not overwrite:
+        raise BurnishError(f"{output} holds a tokenizer: name another folder with --output, or say --overwrite.")
+    texts = texts_of(data, column)
+    tokenizer = vocabulary.train(texts, kind, size, lowercase, max_length)  # type: ignore[arg-type]
+    with disk_errors(f"Writing {output}"):
+        output.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(output)
+    facts = vocabulary.summary(tokenizer, texts)
+    print(
+        f"{facts['vocabulary']:,} tokens learned from {len(texts):,} texts: {facts['bytes_per_token']:.2f} bytes a token, {facts['unknown']:.2%} unknown"
+    )
+    print(f"{output} is written: name it in a recipe, model: {{name: new:llama, tokenizer: {output}}}")
 
 
 @app.command()

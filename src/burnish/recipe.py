@@ -18,7 +18,7 @@ from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, sources
 from burnish.data.spec import Data
 from burnish.engine.settings import Train
-from burnish.models.load import Model
+from burnish.models.spec import Model
 
 for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
     registry.discover(package)
@@ -120,10 +120,16 @@ def placed(section: Any, base: Path) -> Any:
     if isinstance(section, Data):
         parts = {key: getattr(section, key) for key in ("train", "validation", "test")}
         return section.model_copy(update={key: absolute(part, base) for key, part in parts.items() if is_file(part)})
-    if isinstance(section, Model) and not section.name.startswith("starter:"):
-        found = absolute(section.name, base)
-        return section.model_copy(update={"name": found}) if section.local or Path(found).is_dir() else section
+    if isinstance(section, Model):
+        names = {"name": section.name, "tokenizer": section.tokenizer}
+        return section.model_copy(update={key: folder(name, base) for key, name in names.items() if name is not None})
     return section
+
+
+def folder(name: str, base: Path) -> str:
+    """The name of a model or tokenizer, made absolute where it is a folder of this machine."""
+    found = absolute(name, base)
+    return found if Model(name=name).local or Path(found).is_dir() else name
 
 
 def is_file(part: str | int | None) -> bool:

@@ -14,7 +14,7 @@ from burnish.core.duration import Duration
 from burnish.core.errors import BurnishError, nearest
 from burnish.data import sources
 from burnish.data.spec import Data
-from burnish.models.load import Model
+from burnish.models.spec import Model
 from burnish.models.starters import STARTERS
 from burnish.recipe import Recipe
 

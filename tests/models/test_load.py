@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from burnish.core.errors import ModelError
-from burnish.models import load
-from burnish.models.load import Model, length_limit, load_model, load_tokenizer, weight_files
+from burnish.models import load, spec
+from burnish.models.load import length_limit, load_model, load_tokenizer, weight_files
+from burnish.models.spec import Model
 
 HEAD = "AutoModelForSequenceClassification"
 
@@ -127,7 +128,8 @@ def test_a_tokenizer_of_another_model(copy: Path) -> None:
 
 @pytest.mark.parametrize(("reachable", "words"), [(False, "the hub cannot be reached"), (True, "Check the name, the network")])
 def test_a_hub_id_that_gives_nothing(monkeypatch: pytest.MonkeyPatch, reachable: bool, words: str) -> None:
-    monkeypatch.setattr(load, "hub_reachable", lambda: reachable)
+    for module in (load, spec):
+        monkeypatch.setattr(module, "hub_reachable", lambda: reachable)
     with pytest.raises(ModelError) as caught:
         load_tokenizer(Model(name="nobody/no-such-model"))
     assert "nobody/no-such-model" in str(caught.value) and words in str(caught.value)
@@ -146,30 +148,6 @@ def test_a_tokenizer_without_padding_pads_with_its_end(copy: Path) -> None:
             load_tokenizer(Model(name=str(copy)))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("{tmp}/tiny-brt", "does not exist - did you mean `tiny-bert`?"),
-        ("{tmp}", "holds no config.json: give the folder of a whole model"),
-        ("./no/such/folder", "the folder ./no/such/folder does not exist"),
-        ("starter:minlm", "there is no starter `minlm` - did you mean `minilm`?"),
-    ],
-)
-def test_faults_found_without_loading(tiny_bert: Path, name: str, words: str) -> None:
-    assert words in str(Model(name=name.replace("{tmp}", str(tiny_bert.parent))).fault())
-
-
-def test_an_adapter_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert "holds an adapter" in str(Model(name=str(tmp_path)).fault())
-
-
-def test_sound_names_have_no_fault(tiny_bert: Path) -> None:
-    assert Model(name=str(tiny_bert)).fault() is None
-    assert Model(name="google-bert/bert-base-uncased").fault() is None
-    assert Model(name="gpt2").fault() is None
-
-
 def test_weight_files(tiny_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModel
 
@@ -178,6 +156,94 @@ def test_weight_files(tiny_bert: Path, tmp_path: Path) -> None:
     index, *shards = weight_files(Model(name=str(tmp_path / "shards")))
     assert index.name == "model.safetensors.index.json"
     assert len(shards) > 1 and all(shard.is_file() for shard in shards)
+
+
+FAMILIES = {
+    "gpt2": ("AutoModelForCausalLM", {}),
+    "llama": ("AutoModelForCausalLM", {"tie_word_embeddings": False}),
+    "bert": ("AutoModelForMaskedLM", {}),
+    "t5": ("AutoModelForSeq2SeqLM", {}),
+    "bart": ("AutoModelForSeq2SeqLM", {}),
+    "marian": ("AutoModelForSeq2SeqLM", {}),
+}
+
+
+def pretrained(architecture: str, tokenizer: Path, folder: Path, **config: Any) -> tuple[Model, str]:
+    """A folder with weights of an architecture and its tokenizer, as if from the hub."""
+    head, own = FAMILIES[architecture]
+    small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+    settings = Model(name=f"new:{architecture}", tokenizer=str(tokenizer), config={**small, **own, **config})
+    words = load_tokenizer(settings)
+    load_model(settings, head, words, 0)[0].save_pretrained(folder)
+    words.save_pretrained(folder)
+    return Model(name=str(folder)), head
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_added_tokens_get_embeddings(architecture: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    import transformers
+
+    settings, head = pretrained(architecture, folders["bpe"], tmp_path / "before")
+    before, _ = load_model(settings, head, load_tokenizer(settings), 0)
+    tokenizer = load_tokenizer(settings)
+    known = len(tokenizer)
+    added = tokenizer.add_tokens(["<user>", "<assistant>", "<system>"], special_tokens=True)
+    model, fresh = load_model(settings, head, tokenizer, 0, added)
+    table = model.get_input_embeddings().weight
+    assert fresh == [] and table.shape[0] == known + 3 == model.config.vocab_size
+    assert table[:known].equal(before.get_input_embeddings().weight)
+    assert (table.data_ptr() == model.get_output_embeddings().weight.data_ptr()) == (architecture != "llama")
+    mean, spread = table[:known].mean(dim=0), table[:known].std(dim=0)
+    assert ((table[known:] - mean).abs() < spread).all()
+    again, _ = load_model(settings, head, tokenizer, 0, added)
+    assert again.get_input_embeddings().weight.equal(table)
+    ids = torch.tensor([[5, known, known + 2, 6]])
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids, labels=ids).logits
+        assert logits.shape[-1] == known + 3
+        model.save_pretrained(tmp_path / "after")
+        reopened = getattr(transformers, head).from_pretrained(tmp_path / "after").eval()
+        assert reopened(input_ids=ids, labels=ids).logits.equal(logits)
+
+
+def test_spare_embeddings_are_used_before_new_ones_are_made(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Many models have a few rows more than their tokenizer has tokens."""
+    settings, head = pretrained("gpt2", folders["bpe"], tmp_path / "spare", vocab_size=336)
+    tokenizer = load_tokenizer(settings)
+    added = tokenizer.add_tokens(["<user>", "<assistant>"])
+    assert load_model(settings, head, tokenizer, 0, added)[0].get_input_embeddings().num_embeddings == 336
+
+
+def test_added_tokens_excuse_no_tokenizer_of_another_model(folders: dict[str, Path], tmp_path: Path) -> None:
+    settings, head = pretrained("gpt2", folders["bpe"], tmp_path / "one")
+    tokenizer = load_tokenizer(settings)
+    tokenizer.add_tokens([f"<{number}>" for number in range(5)])
+    with pytest.raises(ModelError, match=r"knows 331 tokens, the model .* only 330: they do not belong together"):
+        load_model(settings, head, tokenizer, 0, 4)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "t5"])
+def test_writing_pads_with_the_tokenizers_padding_and_ends_with_its_end(
+    architecture: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    settings, head = pretrained(architecture, folders["bpe"], tmp_path / "one")
+    for file in ("config.json", "generation_config.json"):
+        content = json.loads((tmp_path / "one" / file).read_text()) | {"pad_token_id": 7, "eos_token_id": None}
+        (tmp_path / "one" / file).write_text(json.dumps(content))
+    tokenizer = load_tokenizer(settings)
+    model, _ = load_model(settings, head, tokenizer, 0)
+    assert model.config.pad_token_id == model.generation_config.pad_token_id == tokenizer.pad_token_id
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    content["eos_token_id"] = [2, 9]
+    (tmp_path / "one" / "generation_config.json").write_text(json.dumps(content))
+    assert load_model(settings, head, tokenizer, 0)[0].generation_config.eos_token_id == [2, 9]
+
+
+def test_a_tokenizer_of_its_own_choice(tiny_bert: Path, folders: dict[str, Path]) -> None:
+    assert len(load_tokenizer(Model(name="new:gpt2", tokenizer="bundled:tokenizer"))) == 2000
+    assert load_tokenizer(Model(name=str(tiny_bert), tokenizer=str(folders["bpe"]))).eos_token == "</s>"
+    with pytest.raises(ModelError, match=f"the tokenizer of {tiny_bert.parent}/none cannot be loaded"):
+        load_tokenizer(Model(name=str(tiny_bert), tokenizer=str(tiny_bert.parent / "none")))
 
 
 def test_length_limit(tiny_bert: Path) -> None:

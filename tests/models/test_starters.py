@@ -9,7 +9,7 @@ import pytest
 
 from burnish.core.errors import ModelError
 from burnish.models import starters
-from burnish.models.load import Model
+from burnish.models.spec import Model
 
 
 def test_the_installed_starter_has_the_official_digest() -> None:

@@ -12,8 +12,8 @@ from burnish.core.spec import Spec
 class Generation(Spec):
     """How texts are written, and on how many rows that is looked at."""
 
-    samples: int = Field(default=16, ge=0)
-    """Rows of a part that are answered at each evaluation, and before training; 0 for none."""
+    samples: int | None = Field(default=16, ge=0)
+    """Rows of a part for which texts are written at each evaluation and before training; 0 for none, null for all."""
 
     max_new_tokens: int = Field(default=64, ge=1)
     """Tokens after which a text is broken off where the model has not ended it."""

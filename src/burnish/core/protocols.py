@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from burnish.core.generation import Generation
     from burnish.core.view import View
 
+IGNORED = -100
+"""The label of a token that is not supervised, as everywhere in transformers."""
+
 Key = tuple[int, ...]
 """What a random draw depends on: (seed, step) in training, one and the same in every evaluation."""
 
@@ -163,7 +166,8 @@ class Task(Protocol):
 class Anatomy:
     """Where a model keeps its embeddings, blocks and head: names of parameters and modules, lowest block first.
 
-    `new_tokens` are ids that the task added to the vocabulary: their embeddings have to learn, whatever else does.
+    `fresh` are parameters that no pretrained weights filled, `new_tokens` ids that the task added to the vocabulary: those have to
+    learn, whatever else does.
     """
 
     embeddings: Sequence[str]
@@ -172,6 +176,7 @@ class Anatomy:
     block_modules: Sequence[str] = ()
     linears: Sequence[str] = ()
     head_modules: Sequence[str] = ()
+    fresh: Sequence[str] = ()
     new_tokens: Sequence[int] = ()
 
     def role(self, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 from burnish.core.errors import DataError, count, listing, nearest
@@ -71,5 +70,5 @@ def overlap_warning(rows: Sequence[Row], seen: Sequence[Row], columns: Sequence[
     )
 
 
-def key(row: Row, columns: Sequence[str]) -> str:
-    return json.dumps([" ".join(str(row.values.get(column, "")).split()).casefold() for column in columns or row.values])
+def key(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(" ".join(str(row.values.get(column, "")).split()).casefold() for column in columns or row.values)

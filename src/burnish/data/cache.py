@@ -42,7 +42,7 @@ def key(rows: Sequence[Row], tokenizer: Any, task: Any, labelled: bool) -> str:
     digest = hashlib.sha256(f"{code()} {labelled} {task.model_dump_json()}".encode())
     digest.update(tokenizer_digest(tokenizer))
     for row in rows:
-        digest.update(json.dumps(row.values, sort_keys=True, default=str).encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(repr(row.values).encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()[:32]
 
 
@@ -59,15 +59,14 @@ def code() -> str:
 def tokenizer_digest(tokenizer: Any) -> bytes:
     """A digest of a tokenizer's vocabulary, rules, special tokens, template and length limit."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) if backend is None else without_limits(backend.to_str())
+    if backend is None:
+        rules = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    else:
+        backend.no_truncation(), backend.no_padding()  # left from its last call, and set anew at the next
+        rules = backend.to_str()
     names = {name: str(value) for name, value in tokenizer.special_tokens_map.items()}
     facts = [type(tokenizer).__name__, names, tokenizer.chat_template, tokenizer.model_max_length, tokenizer.model_input_names]
     return hashlib.sha256((rules + json.dumps(facts, sort_keys=True, default=str)).encode("utf-8", "surrogatepass")).digest()
-
-
-def without_limits(serialized: str) -> str:
-    """A fast tokenizer without the truncation and padding of its last call, which are no part of what it is."""
-    return json.dumps({**json.loads(serialized), "truncation": None, "padding": None}, sort_keys=True)
 
 
 def remembered(name: str, make: Callable[[], Encoded], note: Callable[[str], None]) -> Encoded:

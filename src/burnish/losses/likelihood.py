@@ -8,9 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-
-IGNORED = -100
-"""The label of a token that is not supervised, as everywhere in transformers."""
+from burnish.core.protocols import IGNORED
 
 
 def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

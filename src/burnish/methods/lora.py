@@ -14,6 +14,7 @@ from burnish.core.registry import register
 from burnish.core.spec import Spec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Lora(Spec):
     """Every chosen linear layer W learns a low-rank update, y = W x + (alpha / r) B A x, with B starting at zero; W stays.
 
-    The head learns in full. Saved as a small peft folder. Hu et al. 2021, "LoRA", arXiv:2106.09685, eq. 3.
+    A head that starts at random learns in full, and so do the embeddings of tokens that the task added. Saved as a small peft folder. Hu et al. 2021, "LoRA", arXiv:2106.09685, eq. 3.
     """
 
     name: Literal["lora"] = "lora"
@@ -48,7 +49,8 @@ class Lora(Spec):
                 lora_alpha=self.alpha,
                 lora_dropout=self.dropout,
                 target_modules=self.targets(anatomy),
-                modules_to_save=list(anatomy.head_modules),
+                modules_to_save=list(anatomy.head_modules) if set(anatomy.fresh) & set(anatomy.head) else None,
+                trainable_token_indices=list(anatomy.new_tokens) or None,
             ),
         )
 
@@ -62,22 +64,15 @@ class Lora(Spec):
         model.save_pretrained(folder, save_embedding_layers=False)
         whole = model.get_base_model()
         whole.config.save_pretrained(folder)
+        if whole.can_generate():
+            whole.generation_config.save_pretrained(folder)
         if base is not None:
             for file in base:
                 (folder / file.name).symlink_to(file)
             return
         from safetensors.torch import save_file
 
-        weights = {
-            name.replace(".base_layer.", "."): tensor.contiguous()
-            for name, tensor in whole.state_dict().items()
-            if "lora_" not in name and "modules_to_save" not in name
-        }
-        save_file(
-            {name.replace(".original_module.", "."): tensor for name, tensor in weights.items()},
-            folder / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+        save_file(base_weights(whole), folder / "model.safetensors", metadata={"format": "pt"})
 
     def targets(self, anatomy: Anatomy) -> list[str]:
         """Full names of the layers to adapt. Raises ModelError where a wanted name is not in the model."""
@@ -91,3 +86,18 @@ class Lora(Spec):
                     f"`method.target`: no linear layer is named {want!r}{nearest(want, known)} (known: {', '.join(sorted(known))})"
                 )
         return chosen
+
+
+def base_weights(model: Any) -> dict[str, torch.Tensor]:
+    """The weights under the adapter, by the names that they have without it. Of tied weights only one is kept, as transformers does."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        added = "lora_" in name or "modules_to_save" in name or "trainable_tokens" in name
+        if added or tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        for wrapped in (".token_adapter.", ".base_layer.", ".original_module."):
+            name = name.replace(wrapped, ".")
+        found[name] = tensor.contiguous()
+    return found

@@ -9,26 +9,41 @@ from torch import nn
 from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
 
+BELOW = {"layernorm_embedding"}
+"""Modules that stand after the blocks in the order of parameters and before them in the computation (BART and its kin)."""
+
+ABOVE = {"final_layer_norm"}
+"""The other way round (OPT)."""
+
 
 def anatomy(model: Any) -> Anatomy:
     """Where a model keeps its parts.
 
-    Blocks are the outermost lists of equal modules. What lies below them (and every embedding table) is embeddings;
-    what stands above the last block (final norm, pooler, classifier) is the head.
+    Blocks are the outermost lists of equal modules; an encoder's come before its decoder's. What lies below them (and every
+    embedding table) is embeddings; what stands above the last block (final norm, pooler, classifier, an output that shares no
+    weights) is the head. What closes an encoder, below a decoder, goes with the encoder's last block. A parameter that two modules
+    share counts once, under its first name: an output that is tied to the embeddings is embeddings.
     """
     lists = block_lists(model)
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of equal blocks: its parts cannot be told apart.")
     prefixes = [f"{name}.{index}." for name, blocks in lists for index in range(len(blocks))]
-    tables = embedding_prefixes(model, [name for name, _ in lists])
+    tables = tuple(embedding_prefixes(model, [name for name, _ in lists]))
     parameters = [name for name, _ in model.named_parameters()]
     owner = {name: next((prefix for prefix in prefixes if name.startswith(prefix)), None) for name in parameters}
-    first = next(index for index, name in enumerate(parameters) if owner[name] is not None)
+    stacks = [[index for index, name in enumerate(parameters) if name.startswith(listed + ".")] for listed, _ in lists]
+    first, last = stacks[0][0], max(stack[0] for stack in stacks if stack)
     below: list[str] = []
     above: list[str] = []
     for index, name in enumerate(parameters):
-        if owner[name] is None:
-            (below if index < first or name.startswith(tuple(tables)) else above).append(name)
+        if owner[name] is not None:
+            continue
+        if is_below(model, name, index < first, tables):
+            below.append(name)
+        elif first < index < last:
+            owner[name] = next(owner[before] for before in reversed(parameters[:index]) if owner[before] is not None)
+        else:
+            above.append(name)
     return Anatomy(
         embeddings=below,
         blocks=[[name for name in parameters if owner[name] == prefix] for prefix in prefixes],
@@ -37,6 +52,22 @@ def anatomy(model: Any) -> Anatomy:
         linears=[name for name, module in model.named_modules() if is_linear(module) and name.startswith(tuple(prefixes))],
         head_modules=outermost(model, set(above)),
     )
+
+
+def is_below(model: Any, name: str, first: bool, tables: tuple[str, ...]) -> bool:
+    """Whether a parameter outside the blocks is computed before them; `first` says whether it stands before them.
+
+    What stands beside the base model is a head, wherever its class puts it (XLM-RoBERTa makes it first), but not the matrix that it
+    shares with an embedding table.
+    """
+    base = getattr(model, "base_model_prefix", "")
+    beside = bool(base) and hasattr(model, base) and not name.startswith(base + ".")
+    module = name.rpartition(".")[0].rpartition(".")[2]
+    if name.startswith(tables) or module in BELOW:
+        return True
+    if beside and any(model.get_parameter(name) is table.weight for table in model.modules() if isinstance(table, nn.Embedding)):
+        return True
+    return first and not beside and module not in ABOVE
 
 
 def block_lists(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:

@@ -1,122 +1,117 @@
-"""Loads a tokenizer and a model from the hub, a local folder or a starter: safetensors only, no foreign code unless allowed."""
+"""Loads a tokenizer and a model from the hub, a local folder or a starter, or makes a fresh one: safetensors only, no foreign code
+unless allowed."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from burnish.core.errors import ModelError, nearest
+from burnish.core.errors import ModelError
 from burnish.core.network import hub_reachable
-from burnish.core.spec import Spec
-from burnish.models import starters
+from burnish.models import fresh
+from burnish.models.spec import Model
 
 if TYPE_CHECKING:
     from torch import nn
 
+DEFAULT_LENGTH = 512
+"""Tokens that a model without a limit of its own (relative positions, as in T5) is given at once."""
 
-class Model(Spec):
-    """The pretrained model to start from."""
+UNLIMITED = 10**9
 
-    name: str = Field(min_length=1)
-    """A hub id, a local folder, or starter:minilm."""
+RAISED = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError, AssertionError)
+"""What transformers raises over files and configurations that it cannot take."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the weights; float32 trains best where memory allows."""
-
-    from_scratch: bool = False
-    """Keep the architecture and tokenizer, but start from fresh random weights (a baseline that shows what pretraining gave)."""
-
-    trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for sources that you trust as you trust a program."""
-
-    revision: str | None = None
-    """Branch, tag or commit of a hub model; pin one to get the same weights next year."""
-
-    @property
-    def local(self) -> bool:
-        """Whether `name` can only mean a folder of this machine."""
-        return self.name.startswith(("/", ".", "~")) or self.name.count("/") > 1 or Path(self.name).exists()
-
-    def fault(self) -> str | None:
-        """What is plainly wrong with the name, found without loading anything."""
-        try:
-            if self.name.startswith(starters.PREFIX):
-                starters.locate(self.name)
-                return None
-        except ModelError as error:
-            return str(error)
-        if not self.local:
-            return None
-        folder = Path(self.name).expanduser()
-        if not folder.is_dir():
-            beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            return f"the folder {self.name} does not exist{nearest(folder.name, beside)}"
-        if not (folder / "config.json").is_file():
-            adapter = (folder / "adapter_config.json").is_file()
-            return f"{self.name} holds {'an adapter' if adapter else 'no config.json'}: give the folder of a whole model"
-        return None
-
-    def access(self) -> dict[str, Any]:
-        """How transformers may fetch it: which revision, whether foreign code runs, and only what is here where no hub answers."""
-        offline = not self.local and not self.name.startswith(starters.PREFIX) and not hub_reachable()
-        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code, "local_files_only": offline}
-
-    def source(self) -> str:
-        """What transformers is given: a folder or a hub id."""
-        if self.name.startswith(starters.PREFIX):
-            return str(starters.verified(self.name))
-        return str(Path(self.name).expanduser().absolute()) if self.local else self.name
+PROBED = 2000
+PROBE = "It's 1984 and we'll pay 3.50 €:  déjà vu?\n\n\tL’œuvre «coûte» 12 000,-- (naïve) THE END..."
 
 
 def load_tokenizer(spec: Model) -> Any:
-    """The model's tokenizer, with a padding token. Raises ModelError with what to do."""
+    """The model's tokenizer, or the one that the recipe gives it, with a padding token. Raises ModelError with what to do."""
     from transformers import AutoTokenizer
 
-    with told(spec, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(spec.source(), **spec.access())
+    opened = spec.opened_for_tokenizer
+    with told(opened, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(opened.source(), **opened.access())
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
-            raise ModelError(f"the tokenizer of {spec.name} has neither a padding nor an end token: batches cannot be padded.")
+            raise ModelError(f"the tokenizer of {opened.name} has neither a padding nor an end token: batches cannot be padded.")
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_model(spec: Model, auto_class: str, tokenizer: Any, seed: int, **config: Any) -> tuple[nn.Module, list[str]]:
+def load_model(spec: Model, auto_class: str, tokenizer: Any, seed: int, added: int = 0, **config: Any) -> tuple[nn.Module, list[str]]:
     """The model under a head of `auto_class` (a name in transformers), and the parameters that start fresh.
 
-    `config` overrides fields of the model's configuration, such as `num_labels`. Fresh weights are a function of `seed`.
+    `config` sets fields of the model's configuration that the task decides, such as `num_labels`. `added` is how many tokens the
+    task has added to the tokenizer: the model's embeddings grow to hold them, each about the mean of the others. Fresh weights are a
+    function of `seed`.
     """
     import torch
     import transformers
 
-    source, access, dtype = spec.source(), spec.access(), getattr(torch, spec.dtype)
     torch.manual_seed(seed)
+    auto = getattr(transformers, auto_class)
     with told(spec, "model"):
-        settings = transformers.AutoConfig.from_pretrained(source, **access, **config)
-        auto = getattr(transformers, auto_class)
-        if spec.from_scratch:
-            model = auto.from_config(settings, dtype=dtype, trust_remote_code=spec.trust_remote_code)
-            fresh = [name for name, _ in model.named_parameters()]
+        if spec.fresh:
+            settings = fresh_settings(spec, tokenizer, config)
+            model = auto.from_config(settings, dtype=getattr(torch, spec.dtype), trust_remote_code=spec.trust_remote_code)
+            names = [name for name, _ in model.named_parameters()]
         else:
-            model, info = auto.from_pretrained(
-                source,
-                config=settings,
-                dtype=dtype,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **access,
-            )
-            fresh = check_fresh(spec, model, info)
-    check_vocabulary(spec, model, tokenizer)
+            model, names = pretrained(spec, auto, config)
+        if spec.tokenizer is not None:
+            check_reopening(model.config, tokenizer, spec.trust_remote_code)
+    check_vocabulary(spec, model, len(tokenizer) - added)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        torch.manual_seed(seed)
+        with quiet():
+            model.resize_token_embeddings(len(tokenizer))
+    set_special_ids(model, tokenizer)
+    return model, names
+
+
+def fresh_settings(spec: Model, tokenizer: Any, config: Mapping[str, Any]) -> Any:
+    """The configuration of a model that starts from random weights."""
+    from transformers import AutoConfig
+
+    if spec.architecture is not None:
+        return fresh.new_config(spec.architecture, spec.config, tokenizer, config)
+    settings = AutoConfig.from_pretrained(spec.source(), **spec.access(), **config)
+    return fresh.altered_config(settings, spec.config, tokenizer if spec.tokenizer is not None else None, config)
+
+
+def pretrained(spec: Model, auto: Any, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """The model with its weights, and the parameters that these leave fresh."""
+    import torch
+    from transformers import AutoConfig
+
+    source, access = spec.source(), spec.access()
+    model, info = auto.from_pretrained(
+        source,
+        config=AutoConfig.from_pretrained(source, **access, **config),
+        dtype=getattr(torch, spec.dtype),
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **access,
+    )
+    return model, check_fresh(spec, model, info)
+
+
+def set_special_ids(model: Any, tokenizer: Any) -> None:
+    """What the model pads with is what its batches are padded with, in writing texts too; what ends a text is kept where it is known."""
     model.config.pad_token_id = tokenizer.pad_token_id
-    return model, fresh
+    generation = getattr(model, "generation_config", None)
+    if generation is None:
+        return
+    generation.pad_token_id = tokenizer.pad_token_id
+    if generation.eos_token_id is None:
+        generation.eos_token_id = tokenizer.eos_token_id
 
 
 def weight_files(spec: Model) -> list[Path]:
@@ -148,22 +143,53 @@ def check_fresh(spec: Model, model: Any, info: dict[str, Any]) -> list[str]:
     return fresh
 
 
-def check_vocabulary(spec: Model, model: Any, tokenizer: Any) -> None:
+def check_vocabulary(spec: Model, model: Any, known: int) -> None:
+    """Raises ModelError where the tokenizer knows more tokens, before the task added its own, than the model has embeddings for."""
     rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
+    if known > rows:
         raise ModelError(
-            f"the tokenizer of {spec.name} knows {len(tokenizer):,} tokens, its model only {rows:,}: they do not belong together."
+            f"the tokenizer of {spec.tokenizer or spec.name} knows {known:,} tokens, the model {spec.name} only {rows:,}: "
+            "they do not belong together."
+        )
+
+
+def check_reopening(settings: Any, tokenizer: Any, trust_remote_code: bool) -> None:
+    """Raises ModelError where the saved model would read other ids than it learned from.
+
+    For some architectures transformers overrules the class that a tokenizer was saved with, and with it how text is cut. So the
+    two are saved and opened together, and have to agree on the tokenizer's own tokens and a sentence of odd signs.
+    """
+    from transformers import AutoTokenizer
+
+    texts = [PROBE, *(tokenizer.decode([token]) for token in range(min(PROBED, len(tokenizer))))]
+    with tempfile.TemporaryDirectory() as folder:
+        settings.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        try:
+            again = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+            same = again(texts, verbose=False)["input_ids"] == tokenizer(texts, verbose=False)["input_ids"]
+        except Exception:  # whatever the other class makes of files that are not its own
+            same = False
+    if not same:
+        raise ModelError(
+            f"transformers opens the tokenizer of every {settings.model_type} model in a way of its own, in which this one reads texts "
+            "otherwise. Take a tokenizer made for it (of those that Burnish trains, bpe suits most) or another architecture."
         )
 
 
 def length_limit(tokenizer: Any, model: Any) -> int:
-    """Tokens that the model can read at once: the smaller of the tokenizer's word and the position table's usable rows."""
-    limits = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 10**9]
+    """Tokens that the model can read at once: the smaller of the tokenizer's word and the position table's usable rows.
+
+    Where neither says anything, as with relative positions, DEFAULT_LENGTH.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or UNLIMITED
+    limits = [tokenizer.model_max_length, positions if positions > 0 else UNLIMITED]  # -1 in XLNet
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             limits.append(module.num_embeddings - offset)
-    return int(min(limits))
+    limit = int(min(limits))
+    return limit if limit < UNLIMITED else DEFAULT_LENGTH
 
 
 @contextmanager
@@ -187,28 +213,34 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def told(spec: Model, what: str) -> Iterator[None]:
     """Turns what transformers raises while loading into a ModelError that says how to go on."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         with quiet():
             yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, StrictDataclassError, *RAISED) as error:
         raise ModelError(f"the {what} of {spec.name} cannot be loaded: {cause(spec, error)}") from error
 
 
 def cause(spec: Model, error: Exception) -> str:
     """A loading error in a sentence or two, with the way out."""
     text = str(error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    said = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    first = " ".join(said[: 2 if said[0].endswith(":") else 1])
     folder = Path(spec.name).expanduser()
+    if first.startswith("Unrecognized configuration class"):
+        return f"its architecture has no form that suits the task ({first.rpartition(' ')[2].rstrip('.')})."
+    if isinstance(error, KeyError):
+        return f"it asks for {error}, which transformers does not know."
     if "trust_remote_code" in text:
         return "it brings Python code of its own. If you trust its source, say model.trust_remote_code=true."
     if spec.local and list(folder.glob("*.bin")) and not list(folder.glob("*.safetensors")):
         return "it holds pickled weights only (.bin), which Burnish never opens. Convert them to safetensors first."
     if type(error).__name__ == "SafetensorError" or ("safetensor" in text.lower() and "header" in text.lower()):
         return f"its safetensors file is damaged or half written ({first}). Copy or download it again."
-    if not spec.local and not spec.name.startswith(starters.PREFIX) and not hub_reachable():
+    if spec.on_hub and not hub_reachable():
         return "it is no folder here, not among the models fetched earlier, and the hub cannot be reached from this machine. Give a local folder, or starter:minilm."
-    if not spec.local and not spec.name.startswith(starters.PREFIX):
+    if spec.on_hub:
         return f"it is neither a folder here nor a model that the hub gives ({first}). Check the name, the network and, for a private model, `hf auth login`."
     return first

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 FIRST_PARTS = ("test", "validation")
 """The parts of the data whose evaluations are shown first, in this order."""
+BEFORE = "before"
+"""The evaluation of the weights that training began with."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Record:
     """Lines of metrics.jsonl with kind `step`, by ascending step, one for each step."""
     evaluations: list[dict[str, Any]]
     """Lines of metrics.jsonl with kind `evaluation`, by ascending step."""
+    before: dict[str, Any]
+    """evaluations/before.json: what the model gave before the first step; empty where it was not tried."""
     results: list[dict[str, Any]]
-    """evaluations/*.json: test first, then validation, then the others by name."""
+    """The other evaluations/*.json: test first, then validation, then the others by name."""
     summary: dict[str, Any] | None
     problems: list[str]
     """What could not be read, a sentence each."""
@@ -68,6 +72,7 @@ def collect(path: Path) -> Record:
         plan=read("plan.json"),
         steps=list({line["step"]: line for line in by_step(lines, "step")}.values()),
         evaluations=by_step(lines, "evaluation"),
+        before=read(f"evaluations/{BEFORE}.json"),
         results=[result for name in result_names(folder) if mapping((result := read(name)).get("metrics"))],
         summary=summary if summary or folder.finished else None,
         problems=problems,
@@ -98,8 +103,8 @@ def by_step(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def result_names(folder: RunFolder) -> list[str]:
-    """Names of the evaluation files, those of `FIRST_PARTS` before the others."""
-    stems = sorted(path.stem for path in folder.evaluations.glob("*.json"))
+    """Names of the evaluation files of trained weights, those of `FIRST_PARTS` before the others."""
+    stems = sorted(path.stem for path in folder.evaluations.glob("*.json") if path.stem != BEFORE)
     first = [part for part in FIRST_PARTS if part in stems]
     return [f"evaluations/{stem}.json" for stem in [*first, *(stem for stem in stems if stem not in first)]]
 

@@ -21,8 +21,12 @@ class Headline:
 
 
 def headline(record: Record) -> Headline | None:
-    """Test metrics if there are any, else validation, else the last evaluation during training; the loss stands last."""
-    source: dict[str, Any] = next(iter([*record.results, *reversed(record.evaluations)]), {})
+    """Test metrics if there are any, else validation, else the last evaluation during training; the loss stands last.
+
+    What was measured before training is no result.
+    """
+    during = [line for line in reversed(record.evaluations) if line["step"] > 0]
+    source: dict[str, Any] = next(iter([*record.results, *during]), {})
     metrics = {name: value for name, value in mapping(source.get("metrics")).items() if finite(value) is not None}
     names = [name for name in metrics if name != "loss"][:MAIN_METRICS] + ["loss"] * ("loss" in metrics)
     if not names:
@@ -32,8 +36,7 @@ def headline(record: Record) -> Headline | None:
 
 def origin(source: dict[str, Any], final: bool) -> str:
     """What an evaluation was measured on: `160 test rows, with the weights of step 125`."""
-    part, rows, step = source.get("part") or "evaluation", finite(source.get("rows")), finite(source.get("step"))
-    measured = count(int(rows), f"{part} row") if rows is not None else f"the {part} part"
+    measured, step = wording.rows_of(source.get("part"), source.get("rows")), finite(source.get("step"))
     if step is None:
         return measured
     return f"{measured}, {'with the weights of' if final else 'so far at'} step {wording.integer(step)}"

@@ -7,7 +7,7 @@ from typing import Any
 from burnish.report.collect import Record, finite, mapping
 from burnish.report.figures import Line, Panel
 from burnish.report.series import Point, points_of, smoothed, thinned, window_for
-from burnish.report.wording import short, spoken
+from burnish.report.wording import part_name, short, spoken
 
 MOST_POINTS = 600
 """Points drawn of one curve: more than a screen can show apart, few enough to keep the page small."""
@@ -30,7 +30,7 @@ def loss_panel(record: Record) -> Panel | None:
     spare = ["contrast", "muted"]
     for part, points in by_part(record, "loss").items():
         lines.append(Line(part, thinned(points, MOST_POINTS), spare.pop(0) if spare else "muted", dots=True))
-    return panel_of(record, "Loss", "loss", lines)
+    return panel_of(record, "Loss", "loss", [*lines, *ends(record)])
 
 
 def metric_panels(record: Record) -> list[Panel | None]:
@@ -64,13 +64,34 @@ def with_mean(name: str, points: list[Point]) -> list[Line]:
 
 
 def by_part(record: Record, metric: str) -> dict[str, list[Point]]:
-    """Points of one metric for each part of the data that was evaluated during training."""
+    """Points of one metric for each part of the data that was evaluated while training."""
     found: dict[str, list[Point]] = {}
     for line in record.evaluations:
         value = finite(mapping(line.get("metrics")).get(metric))
-        if value is not None:
-            found.setdefault(str(line.get("part") or "evaluation"), []).append((float(line["step"]), value))
+        if value is not None and line.get("part") not in ends_only(record):
+            found.setdefault(part_name(line.get("part")), []).append((float(line["step"]), value))
     return found
+
+
+def ends_only(record: Record) -> set[Any]:
+    """Parts that were measured before training and never on the way: two points make no curve."""
+    return {line.get("part") for line in record.evaluations if line["step"] == 0} - {
+        line.get("part") for line in record.evaluations if line["step"] > 0
+    }
+
+
+def ends(record: Record) -> list[Line]:
+    """The loss before and after training of parts that were measured only then, as dots that nothing joins."""
+    made = []
+    for part in sorted(ends_only(record), key=str):
+        lines = [
+            line for line in [*record.evaluations, *record.results] if line.get("part") == part and finite(line.get("step")) is not None
+        ]
+        points = [(float(line["step"]), finite(mapping(line.get("metrics")).get("loss"))) for line in lines]
+        made.append(
+            Line(part_name(part), [(step, value) for step, value in points if value is not None], "contrast", dots=True, apart=True)
+        )
+    return made
 
 
 def panel_of(record: Record, title: str, y_label: str, lines: list[Line], marked: bool = True) -> Panel | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STAND_INS = {"accent": "#010101", "contrast": "#020202", "muted": "#030303", "rule": "#040404"}
 FONT_SIZE = 12.5
 ROUND_STEPS = [1, 2, 2.5, 5, 10]
+FEW_DECADES = 300
+"""A logarithmic axis whose ends are less than this factor apart has ticks within its decades."""
 MOST_MARKERS = 60
 """With more points than this a curve is drawn without a dot on each."""
 
@@ -37,6 +39,8 @@ class Line:
     """Drawn thin and light, as the raw values under their mean."""
     dots: bool = False
     """A dot on each point: values that were measured only there."""
+    apart: bool = False
+    """Nothing joins the points, for nothing is known of what lies between."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,12 @@ class Panel:
         """Whether the values span decades, so that a linear axis would show only the largest."""
         return spans_decades([point for line in self.lines for point in line.points])
 
+    @property
+    def ratio(self) -> float:
+        """The largest value over the smallest, where all are positive."""
+        values = [value for line in self.lines for _, value in line.points]
+        return max(values) / min(values)
+
 
 def svg(panel: Panel, width: int, height: int, prefix: str) -> str:
     """The panel as an `<svg>` element of that many CSS pixels; `prefix` keeps its ids apart from those of other figures."""
@@ -75,7 +85,7 @@ def svg(panel: Panel, width: int, height: int, prefix: str) -> str:
 
 def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
     """The panel's curves on `axes`, with horizontal rules only: the eye reads heights, not boxes."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     for order, line in enumerate(panel.lines):
         steps, values = [step for step, _ in line.points], [value for _, value in line.points]
@@ -84,7 +94,7 @@ def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
             steps,
             values,
             color=STAND_INS[line.color],
-            linewidth=1 if line.faint else 2,
+            linewidth=0 if line.apart else 1 if line.faint else 2,
             alpha=0.4 if line.faint else 1,
             marker="o" if dotted else "",
             markersize=5,
@@ -103,6 +113,7 @@ def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
         axes.set_xlim(-0.02 * panel.last_step, 1.02 * panel.last_step)
     if panel.logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if panel.ratio < FEW_DECADES else (1,), numticks=max(3, height // 42)))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.minorticks_off()
     else:

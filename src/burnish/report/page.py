@@ -6,21 +6,20 @@ and the style sheet are passed as markup.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from burnish.core.errors import disk_errors
 from burnish.core.rundir import RunFolder, write_text
 from burnish.report import contents, figures, wording
 from burnish.report.collect import Record, collect, mapping, sequence
+from burnish.report.comparison import Comparison, comparison, without_shown
 from burnish.report.curves import panels
 from burnish.report.figures import Panel
 from burnish.report.sections import view
+from burnish.report.templates import resource, template, writable
 
 NARROW = (420, 255)
 WIDE = (900, 310)
@@ -41,15 +40,17 @@ def write(path: Path) -> Path:
 
 
 def render(record: Record) -> str:
-    """The page as text. Half characters (lone surrogates), which no file can hold, become question marks."""
-    page = template().render(
+    """The page as text."""
+    compared = comparison(record)
+    page = template("page.html.jinja").render(
         run=record,
         style=Markup(resource("page.css")),
         headline=contents.headline(record),
         sentence=contents.sentence(record),
         warnings=[*sequence(record.data.get("warnings")), *record.problems],
         figures=[drawn(panel, f"f{order}", first=order == 0) for order, panel in enumerate(panels(record))],
-        results=[result_view(result) for result in record.results],
+        comparison=compared,
+        results=[result_view(result, compared) for result in record.results],
         facts=contents.facts(record),
         notes=sequence(record.plan.get("notes")),
         parameters=contents.all_parameters(record.plan),
@@ -59,21 +60,7 @@ def render(record: Record) -> str:
         machine=contents.machine(record.environment),
         command=wording.command_line(record.environment.get("command")),
     )
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def resource(name: str) -> str:
-    return resources.files("burnish.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def template() -> Template:
-    """The page's template. A name that it uses and that nobody passed is an error, not a hole in the page."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["zip"] = zip
-    for writer in (wording.integer, wording.decimal, wording.percent, wording.plain, wording.spoken, wording.duration, mapping):
-        environment.filters[writer.__name__] = writer
-    return environment.from_string(resource("page.html.jinja"))
+    return writable(page)
 
 
 def drawn(panel: Panel, prefix: str, first: bool) -> dict[str, Any]:
@@ -82,12 +69,12 @@ def drawn(panel: Panel, prefix: str, first: bool) -> dict[str, Any]:
     return {"panel": panel, "narrow": Markup(figures.svg(panel, *NARROW, prefix)), "wide": wide}
 
 
-def result_view(result: dict[str, Any]) -> dict[str, Any]:
+def result_view(result: dict[str, Any], compared: Comparison | None) -> dict[str, Any]:
     """One evaluation for the template: its part, what it was measured on, metrics, views of its sections."""
     return {
-        "part": wording.plain(result.get("part") or "evaluation"),
+        "part": wording.part_name(result.get("part")),
         "origin": contents.origin(result, final=True),
         "seconds": result.get("seconds"),
         "metrics": result["metrics"],
-        "views": [view(section) for section in sequence(result.get("sections"))],
+        "views": [view(section) for section in without_shown(result, compared)],
     }

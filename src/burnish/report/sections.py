@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from burnish.report.collect import finite, mapping, sequence
+from burnish.report.samples import SamplesView, samples_view
 from burnish.report.wording import NONE, decimal, integer, percent, plain
 
 MOST_ROWS = 200
@@ -83,13 +84,15 @@ class OtherView:
     kind: str = field(default="other")
 
 
-def view(section: Any) -> TableView | MatrixView | OtherView:
+def view(section: Any) -> TableView | MatrixView | SamplesView | OtherView:
     """The view of one recorded section."""
     content = mapping(section)
     if content.get("kind") == "matrix":
         return matrix_view(content)
     if content.get("kind") == "table":
         return table_view(content)
+    if content.get("kind") == "samples":
+        return samples_view(content)
     recorded = json.dumps(section, indent=1, ensure_ascii=False)
     return OtherView(plain(content.get("title") or "Section"), recorded[: 20 * MOST_CHARACTERS])
 

@@ -65,7 +65,7 @@ def window_for(length: int) -> int:
     return 1 if length < 12 else max(3, length // 20 | 1)
 
 
-def spans_decades(points: Sequence[Point], ratio: float = 50) -> bool:
+def spans_decades(points: Sequence[Point], ratio: float = 20) -> bool:
     """Whether a logarithmic axis reads better: all values positive, and the largest far above the median."""
     values = sorted(value for _, value in points)
     return len(values) > 2 and values[0] > 0 and values[-1] > ratio * values[len(values) // 2]

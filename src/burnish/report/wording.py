@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+from burnish.core.errors import count
 from burnish.report.collect import finite
 
 NONE = "–"
@@ -95,6 +96,26 @@ def spoken(name: Any) -> str:
     """A key as words: `macro_f1` -> `macro F1`."""
     words = str(name).replace("_", " ").split()
     return " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)
+
+
+def change(before: Any, after: Any) -> str:
+    """What was gained or lost: (2.5, 1.25) -> `−1.250`."""
+    first, last = finite(before), finite(after)
+    if first is None or last is None:
+        return NONE
+    sign = "" if last == first else "+" if last > first else "\N{MINUS SIGN}"
+    return sign + decimal(abs(last - first))
+
+
+def part_name(part: Any) -> str:
+    """A part of the data by its name; the training rows that were looked at again are no part of their own."""
+    return "training rows" if part == "seen" else str(part or "evaluation")
+
+
+def rows_of(part: Any, rows: Any) -> str:
+    """`160 test rows`, or `the test part` where their number is unknown."""
+    number, name = finite(rows), part_name(part).removesuffix(" rows")
+    return f"the {name} part" if number is None else count(int(number), f"{name} row")
 
 
 def plain(value: Any) -> str:

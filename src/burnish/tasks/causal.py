@@ -12,13 +12,13 @@ import numpy as np
 
 from burnish.core.evaluation import Sample, Samples
 from burnish.core.generation import Generation
-from burnish.core.protocols import Batch, Inference, Row
+from burnish.core.protocols import IGNORED, Batch, Inference, Row
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded, stacked
 from burnish.metrics import language, text
 
-IGNORED = -100
-"""The label of a token that is not supervised (as in `losses.likelihood`, which needs torch)."""
+DRAWING = ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+SEARCHING = ("early_stopping", "length_penalty")
 
 if TYPE_CHECKING:
     import torch
@@ -63,14 +63,24 @@ def outputs(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def by_row(found: Sequence[np.ndarray], examples: Encoded, rows: Sequence[Row]) -> np.ndarray:
-    """(R, 2) nats and supervised tokens of each row, summed over its examples."""
-    sums = np.zeros((len(rows), 2))
-    np.add.at(sums, np.asarray(examples.rows), np.stack(found).astype(np.float64))
+    """(R, C) of (C,) sums of each example, such as nats and supervised tokens: the same of each row, over all its examples."""
+    values = np.stack(found).astype(np.float64)  # (N, C)
+    sums = np.zeros((len(rows), values.shape[1]))
+    np.add.at(sums, np.asarray(examples.rows), values)
     return sums
 
 
+def saved(generation: Generation, ends: int | Sequence[int] | None) -> dict[str, Any]:
+    """What a model is to keep of its generation settings: those of the task, and the tokens that end a text.
+
+    What else the pretrained model said about drawing tokens and searching with beams is unset, for transformers refuses to save a
+    temperature with greedy choice.
+    """
+    return {**dict.fromkeys((*DRAWING, *SEARCHING)), **generation.settings(), "eos_token_id": ends}
+
+
 def view(examples: Encoded, index: int, name: str = "text") -> View:
-    ids, labels = examples.inputs["input_ids"][index].tolist(), np.asarray(examples.targets["labels"][index])  # type: ignore[index]
+    ids, labels = examples.inputs["input_ids"][index].tolist(), np.asarray(examples.targets["labels"][index])
     return View([Strip(name, ids, [False, *(labels[1:] != IGNORED).tolist()])])
 
 
@@ -89,6 +99,8 @@ def answered(
     references: Sequence[str],
 ) -> tuple[dict[str, float], list[Samples], list[str]]:
     """Writes after each prompt: how the texts are (ended, repetitive, long, near the reference), the samples, and the texts."""
+    if not prompts:
+        return {}, [], []
     written = inference.generate(prompts, generation)
     texts = [tokenizer.decode(one.ids, skip_special_tokens=True).strip() for one in written]
     ended = [one.ended for one in written]
@@ -100,4 +112,4 @@ def answered(
         for row, prompt, answer, reference, one in zip(rows, prompts, texts, references, written, strict=True)
     ]
     note = f"{sum(ended)} of {len(ended)} ended by themselves within {generation.max_new_tokens} tokens."
-    return scores, [Samples("Written texts", samples, note)] if samples else [], texts
+    return scores, [Samples("Written texts", samples, note)], texts

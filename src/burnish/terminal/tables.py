@@ -1,0 +1,84 @@
+"""Tables and lines after a run: metrics, predictions, figures, and numbers as a terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from burnish.core.errors import count
+
+
+def evaluation_tables(console: Console, evaluation: Mapping[str, Any]) -> None:
+    """Metrics of a part, and its class table where it has one."""
+    scores = Table(title=f"{evaluation['part']}, {count(evaluation['rows'], 'row')}", title_justify="left")
+    for name in evaluation["metrics"]:
+        scores.add_column(name.replace("_", " "), justify="right")
+    scores.add_row(*(number(value) for value in evaluation["metrics"].values()))
+    console.print(scores)
+    for section in evaluation["sections"]:
+        if section["kind"] == "table" and section["title"] == "Classes" and len(section["rows"]) <= 30:
+            console.print(plain_table(section))
+
+
+def plain_table(section: Mapping[str, Any]) -> Table:
+    table = Table()
+    for index, column in enumerate(section["columns"]):
+        table.add_column(str(column), justify="left" if index == 0 else "right")
+    for row in section["rows"]:
+        table.add_row(*(number(cell) for cell in row))
+    return table
+
+
+def prediction_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Predictions to read: a column for each value, without the probabilities of every label."""
+    names = [name for name, value in (records[0].items() if records else ()) if not isinstance(value, Mapping)]
+    table = Table()
+    for name in names:
+        table.add_column(name, justify="right" if isinstance(records[0][name], float) else "left")
+    for record in records:
+        table.add_row(*(number(record[name]) for name in names))
+    return table
+
+
+def summary_lines(console: Console, summary: Mapping[str, Any]) -> None:
+    """Time, speed, FLOPs, mean loss, memory: as people know them from Trainer."""
+    padding = f"{summary['padding_share']:.1%} padding"
+    console.print(
+        f"{summary['ended']}: {summary['steps']:,} steps, {summary['epochs']:.2f} epochs in {clock(summary['seconds'])}  "
+        f"{summary['samples_per_second']:.1f} samples/s  {summary['steps_per_second']:.2f} steps/s  "
+        f"{summary['tokens_per_second']:,.0f} tokens/s  {padding}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    kept = f"  weights kept: step {summary['kept_step']}" if summary["best"] else ""
+    console.print(
+        f"mean loss {summary['mean_loss']:.4f}  {summary['flos']:.3e} FLOPs  peak memory {megabytes(summary['peak_memory'])}{kept}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def number(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escaped(str(value))
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def escaped(text: str) -> str:
+    """Text in which square brackets are plain characters to rich."""
+    return text.replace("[", r"\[")
