@@ -39,7 +39,7 @@ def write_jsonl(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
 
 
 def write_csv(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
-    """Probabilities take a column for each label; lists are joined by commas."""
+    """Probabilities take a column for each label; lists of names are joined by commas, other lists are written as JSON."""
     flat = [flattened(record) for record in records]
     names = list(dict.fromkeys(name for record in flat for name in record))
     writer = csv.DictWriter(stream, fieldnames=names)
@@ -53,5 +53,10 @@ def flattened(record: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= {f"probability_{label}": number for label, number in value.items()}
         else:
-            flat[name] = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            flat[name] = joined(value) if isinstance(value, (list, tuple)) else value
     return flat
+
+
+def joined(values: Sequence[Any]) -> str:
+    plain = not any(isinstance(value, (Mapping, list, tuple)) for value in values)
+    return ",".join(map(str, values)) if plain else json.dumps(values, ensure_ascii=False, default=str)

@@ -98,7 +98,9 @@ class Summary:
             told.append(("No token is supervised: each example has a target of its own.", "plain"))
         else:
             told.append((f"{count(self.supervised, 'token')} supervised, {percent(self.share(self.supervised, self.tokens))}.", "plain"))
-        told += [(f"{count(rows, 'row')} too long, {percent(self.share(rows, self.rows))}: {how}.", "warning") for how, rows in self.cut.items()]
+        told += [
+            (f"{count(rows, 'row')} too long, {percent(self.share(rows, self.rows))}: {how}.", "warning") for how, rows in self.cut.items()
+        ]
         if not self.cut:
             told.append(("No row is too long.", "good"))
         if self.ended is not None:

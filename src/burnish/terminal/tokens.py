@@ -53,6 +53,8 @@ def show_example(console: Console, example: ShownExample) -> None:
         if len(example.strips) > 1:
             line(console, Text(f"  {strip.name}:", "dim"))
         text = signed(strip.pieces) if colorless(console) else colored(strip.pieces)
+        if text.plain.endswith("\n"):
+            text.right_crop(1)
         if console.is_terminal:
             console.print(Padding(text, (0, 0, 0, INDENT)), overflow="fold")
         else:

@@ -1,0 +1,165 @@
+"""Instruction tuning, from recipe to answers: parity with TRL's SFTTrainer, the end is learned, the same answers in transformers."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import burnish
+from burnish import build
+from burnish import recipe as recipes
+from burnish.core.errors import DataError
+from burnish.engine.batches import Order
+
+BATCH, STEPS, LR, SEED, ROWS = 8, 10, 3e-3, 5, 40
+THINGS = ("candle", "parcel", "shears", "kettle")
+PLACES = ("Leeds", "Bergen", "Porto")
+
+
+def row(number: int, draw: random.Random) -> dict[str, Any]:
+    """A conversation of one or two turns, some with a system message."""
+    turns: list[dict[str, str]] = [{"role": "system", "content": "Be kind."}] if number % 4 == 0 else []
+    for _ in range(number % 2 + 1):
+        thing = draw.randrange(4)
+        turns += [{"role": "user", "content": f"The {THINGS[thing]}?"}, {"role": "assistant", "content": f"In {PLACES[thing % 3]}."}]
+    return {"messages": turns}
+
+
+@pytest.fixture
+def made(tiny_llama: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """A recipe on 40 short conversations, five batches an epoch."""
+    draw = random.Random(3)
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row(number, draw)) + "\n" for number in range(ROWS)))
+
+    def make(name: str = "run", **sections: Any) -> dict[str, Any]:
+        whole: dict[str, Any] = {
+            "model": {"name": str(tiny_llama)},
+            "task": {"name": "chat", "generation": {"samples": 8, "max_new_tokens": 12}},
+            "data": {"train": str(tmp_path / "chats.jsonl")},
+            "optimizer": {"name": "adamw", "lr": LR, "weight_decay": 0.01},
+            "schedule": {"name": "linear", "warmup": 2},
+            "train": {"duration": f"{STEPS}st", "batch_size": BATCH, "seed": SEED, "device": "cpu"},
+            "run": str(tmp_path / name),
+        }
+        for key, value in sections.items():
+            whole[key] = {**whole[key], **value} if isinstance(value, dict) else value
+        return whole
+
+    return make
+
+
+Make = Callable[..., dict[str, Any]]
+
+
+def by_trl(made: dict[str, Any], folder: Path, response_only: bool) -> tuple[list[float], list[float]]:
+    """Losses and gradient norms of SFTTrainer on the same conversations, in the order of Burnish."""
+    import datasets
+    import trl
+
+    checked = recipes.load(made)
+    parts = build.assemble(checked, build.gather(checked), lambda message: None)
+    order, rows = Order(ROWS, BATCH, SEED), parts.gathered.rows["train"]
+
+    class Recorded(trl.SFTTrainer):
+        losses: list[float] = []
+
+        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+            found = super().compute_loss(*arguments, **options)
+            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
+            return found
+
+    trainer = Recorded(
+        model=parts.model,
+        args=trl.SFTConfig(
+            output_dir=str(folder),
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=LR,
+            weight_decay=0.01,
+            warmup_steps=2,
+            max_length=64,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            train_sampling_strategy="sequential",
+            assistant_only_loss=response_only,
+        ),
+        train_dataset=datasets.Dataset.from_list([rows[index].values for step in range(STEPS) for index in order.batch(step)]),
+        processing_class=parts.tokenizer,
+    )
+    trainer.train()
+    norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
+    return Recorded.losses, norms
+
+
+@pytest.mark.parametrize("supervise", ["response", "everything"])
+def test_ten_steps_as_trl_takes_them(made: Make, tmp_path: Path, supervise: str) -> None:
+    recipe = made(task={"supervise": supervise}, train={"micro_batch": 3})
+    losses, norms = by_trl(recipe, tmp_path / "trl", supervise == "response")
+    run = burnish.train(recipe)
+    steps = [line for line in run.folder.read_metrics() if line["kind"] == "step"]
+    assert len(steps) == len(losses) == STEPS
+    assert [line["loss"] for line in steps] == pytest.approx(losses, rel=1e-4)
+    assert [line["grad_norm"] for line in steps] == pytest.approx(norms, rel=1e-3)
+    assert max(losses) - min(losses) > 0.3
+
+
+def test_the_end_is_learned_and_transformers_answers_alike(made: Make) -> None:
+    run = burnish.train(made(train={"duration": "120st"}))
+    before, after = (run.folder.read(f"evaluations/{part}.json")["metrics"] for part in ("before", "seen"))
+    assert before["written_ended"] == 0 and after["written_ended"] == 1
+    assert after["loss"] < 0.7 * before["loss"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.folder.model)
+    model = transformers.AutoModelForCausalLM.from_pretrained(run.folder.model).eval()
+    assert tokenizer.chat_template and model.get_input_embeddings().num_embeddings >= len(tokenizer)
+    pipeline = transformers.pipeline("text-generation", model=model, tokenizer=tokenizer)
+    for thing in THINGS[:2]:
+        question = [{"role": "user", "content": f"The {thing}?"}]
+        mine = burnish.load(run.path).predict([{"messages": question}, {"messages": f"The {thing}?"}])
+        inputs = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            whole = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
+        answer = tokenizer.decode(whole[inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        assert mine[0]["ended"] and mine[0]["answer"] == mine[1]["answer"] == answer != ""
+        assert pipeline(question)[0]["generated_text"][-1]["content"].strip() == answer
+
+
+def test_added_tokens_learn_under_lora_too(made: Make) -> None:
+    run = burnish.train(made(method="lora", train={"duration": "30st"}))
+    model = transformers.AutoModelForCausalLM.from_pretrained(run.folder.model).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.folder.model)
+    question = [{"role": "user", "content": "The kettle?"}]
+    inputs = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        whole = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])[0]
+    answer = tokenizer.decode(whole[inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    assert burnish.load(run.path).predict(["The kettle?"])[0]["answer"] == answer
+
+
+def test_rows_in_which_nothing_is_learned_are_named_or_dropped(made: Make, tmp_path: Path) -> None:
+    long = {"messages": [{"role": role, "content": f"{role} " * 40} for role in ("user", "assistant", "user", "assistant")]}
+    hopeless = {"messages": [{"role": "user", "content": "x"}] * 20 + [{"role": "assistant", "content": "y"}]}
+    short = row(0, random.Random(1))
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (short, hopeless, long, short)))
+    recipe = made(data={"train": str(tmp_path / "odd.jsonl"), "max_length": 40})
+    with pytest.raises(DataError, match=r"nothing is supervised in 1 row of 4.*\n.*odd.jsonl row 2 \(line 2\)"):
+        burnish.train(recipe)
+    run = burnish.train({**recipe, "data": {**recipe["data"], "bad_rows": "drop"}})
+    facts = run.folder.read("data.json")
+    assert facts["parts"]["train"]["rows"] == 3
+    assert any("1 train row left out" in warning for warning in facts["warnings"])
+    assert any("the response was cut at its end" in warning for warning in facts["warnings"])
+    (tmp_path / "odd.jsonl").write_text(json.dumps(hopeless) + "\n" + json.dumps(hopeless) + "\n")
+    with pytest.raises(DataError, match=r"in any of them"):
+        burnish.train({**recipe, "data": {**recipe["data"], "bad_rows": "drop"}})
