@@ -52,7 +52,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": LIBRARY - {"tasks"} | {"run", "experiment", "terminal"},
 }
 PURE = {"core", "report", "plan", "metrics"}
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "matplotlib", "datasets", "pyarrow", "seqeval", "sacrebleu", "rouge_score", "nltk"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "datasets",
+    "pyarrow",
+    "seqeval",
+    "sacrebleu",
+    "rouge_score",
+    "nltk",
+}
 
 MAX_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 400, 60, 8
 SELF_EXPLAINING_LINES = 12

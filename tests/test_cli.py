@@ -437,7 +437,14 @@ def test_train_prints_what_it_came_to(burnish: Command, recipe: Any, tmp_path: P
 def test_rows_are_shown_as_the_model_gets_them(burnish: Command, recipe: Any, tmp_path: Path) -> None:
     told = burnish("data", "show", recipe(), "data.max_length=8", "--rows", 2, "--html", "page.html")
     assert told.code == 0, told.err
-    for word in ("train (rows.csv): 36 rows, 36 examples of at most 8 tokens", "rows too long", "[CLS] ", "~", "target: ", "page: page.html"):
+    for word in (
+        "train (rows.csv): 36 rows, 36 examples of at most 8 tokens",
+        "rows too long",
+        "[CLS] ",
+        "~",
+        "target: ",
+        "page: page.html",
+    ):
         assert word in told.out, word
     assert told.out.count("target: ") == 2 and "\x1b" not in told.out
     assert "What the model gets" in Path("page.html").read_text(encoding="utf-8")
@@ -450,7 +457,9 @@ def test_rows_without_anything_supervised_are_shown_before_they_are_refused(
 ) -> None:
     from burnish.report.tokens import Shown, ShownExample, Summary
 
-    found = Shown("m", "t", Summary("train", "f", 8, 1, 1, 3, 0, {}, 0, 1), [ShownExample("f row 1", [])], (), "nothing is supervised in f row 1")
+    found = Shown(
+        "m", "t", Summary("train", "f", 8, 1, 1, 3, 0, {}, 0, 1), [ShownExample("f row 1", [])], (), "nothing is supervised in f row 1"
+    )
     monkeypatch.setattr("burnish.run.showing.show", lambda *given: found)
     told = burnish("data", "show", recipe())
     assert told.code == 2 and "f row 1: 0 tokens, 0 supervised  nothing supervised" in told.out
@@ -470,7 +479,9 @@ def test_a_tokenizer_is_trained_and_opens_like_any(burnish: Command) -> None:
     assert len(tokenizer) == 600 and tokenizer.decode(tokenizer(text)["input_ids"]) == text
     again = burnish("tokenizer", "train", "bundled:messages-train", "-o", "pieces")
     assert again.code == 2 and "--overwrite" in again.err
-    assert burnish("tokenizer", "train", "bundled:messages-train", "--column", "text", "--size", 500, "-o", "pieces", "--overwrite").code == 0
+    assert (
+        burnish("tokenizer", "train", "bundled:messages-train", "--column", "text", "--size", 500, "-o", "pieces", "--overwrite").code == 0
+    )
     assert len(AutoTokenizer.from_pretrained("pieces")) == 500
 
 

@@ -238,7 +238,9 @@ def test_outputs_come_in_the_order_of_the_examples_whatever_fits(tiny_bert: Path
     parts = parts_for(tiny_bert, tmp_path, "single_label", MIXED)
     model, learner, examples = parts.model.eval(), parts.learner, parts.examples["train"]
     with torch.no_grad():
-        alone = np.stack([learner.outputs(model, learner.collate(examples, [index], EVALUATION))[0].numpy() for index in range(len(examples))])
+        alone = np.stack(
+            [learner.outputs(model, learner.collate(examples, [index], EVALUATION))[0].numpy() for index in range(len(examples))]
+        )
     assert np.abs(np.diff(alone, axis=0)).max(axis=1).min() > 1e-4
     np.testing.assert_allclose(Engine(model, learner, parts.runtime).outputs(examples), alone, atol=1e-5)
     forward, sizes = model.forward, []

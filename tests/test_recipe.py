@@ -152,7 +152,9 @@ def test_an_unknown_override_names_the_nearest() -> None:
     assert problems(BUNDLED, "train.sed=1") == ["`train.sed` is unknown - did you mean `seed`?"]
     assert problems(BUNDLED, "lr=1") == ["`lr` is unknown here; it belongs to `optimizer (adamw)`"]
     assert problems(BUNDLED, "method.r=4") == ["`method.r` is unknown here; it belongs to `method (lora)`"]
-    assert problems({**BUNDLED, "task": {"label": "intent"}}) == ["`task`: needs a `name`: one of classify"]
+    assert problems({**BUNDLED, "task": {"label": "intent"}}) == [
+        "`task`: needs a `name`: one of answer, chat, classify, continue, fill, rewrite, tag"
+    ]
 
 
 def test_the_name_of_the_usual_spec_may_be_left_out() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from burnish.core.errors import DataError, count, listing
+from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.protocols import Anatomy, Examples, Learner, Row
 from burnish.data import audit, cache, sources, workers
 from burnish.data.encode import Encoded
@@ -110,6 +110,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     learner = bind(recipe, gathered, tokenizer)
     new_tokens = range(known, len(tokenizer))
     recipe = recipe.model_copy(update={"task": learner.task})
+    require_metric(recipe)
     note(f"loading {recipe.model.name}")
     model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), **learner.config)
     for name, value in learner.generation.items():
@@ -124,8 +125,15 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files)
     for part in list(gathered.rows):
         encode_part(parts, part, note, tell)
-    gathered.warnings += fresh_warnings(recipe, fresh, anatomy_)
+    gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + new_token_warnings(parts)
     return parts
+
+
+def require_metric(recipe: Recipe) -> None:
+    """Raises DataError where the metric to choose by is not one that these rows can be measured with."""
+    best, known = recipe.train.keep_best, recipe.task.metrics
+    if best is not None and best not in known:
+        raise DataError(f"`train.keep_best`: these rows have no metric `{best}`{nearest(best, known)} (they have: {', '.join(known)}).")
 
 
 def encode_part(parts: Parts, part: str, note: Note, tell: Tell) -> None:
@@ -208,6 +216,16 @@ def fresh_warnings(recipe: Recipe, fresh: Sequence[str], anatomy: Anatomy) -> li
     return [
         f"{count(len(lost), 'parameter')} below the head are not in the weights of {recipe.model.name} and start at random ({lost[0]}, ...)"
     ]
+
+
+def new_token_warnings(parts: Parts) -> list[str]:
+    """A sentence where the task added tokens whose embeddings the method holds fixed."""
+    tokens = [parts.tokenizer.convert_ids_to_tokens(token) for token in parts.anatomy.new_tokens]
+    table = set(parts.anatomy.embeddings)
+    learning = [name for name, parameter in parts.model.named_parameters() if parameter.requires_grad]
+    if not tokens or any(name in table or "trainable_tokens" in name for name in learning):
+        return []
+    return [f"the embeddings of the added tokens ({', '.join(tokens)}) do not learn under method={parts.recipe.method.name}"]
 
 
 def label_counts(recipe: Recipe, gathered: Gathered) -> dict[str, dict[str, int]] | None:

@@ -90,7 +90,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A .jsonl or .csv file; by default JSON lines are printed.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table to read, without all probabilities.")] = False,
 ) -> None:
-    """Predict labels and probabilities for rows of a file or of standard input."""
+    """Predict for rows of a file or of standard input: labels, spans, answers, texts, whatever the run has learned."""
     from burnish.data import sources
     from burnish.output import merged, write_rows
     from burnish.run import load
@@ -123,7 +123,9 @@ def report(run: RunArgument) -> None:
 def init(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, or bundled:NAME.")],
     task: Annotated[str, typer.Option(help="What to learn; `burnish list` names the tasks.")] = "classify",
-    model: Annotated[str, typer.Option(help="A hub id, a local folder, or starter:minilm.")] = "starter:minilm",
+    model: Annotated[
+        str | None, typer.Option(help="A hub id, a local folder, or starter:minilm; by default a small one for the task.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; by default NAME.yaml here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing recipe.")] = False,
 ) -> None:

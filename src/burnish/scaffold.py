@@ -19,15 +19,18 @@ from burnish.models.starters import STARTERS
 from burnish.recipe import Recipe
 
 LOOKED_AT = 1000
+USUAL_MODELS = {"rewrite": "google-t5/t5-small", "continue": "HuggingFaceTB/SmolLM2-135M", "chat": "HuggingFaceTB/SmolLM2-135M"}
+"""What a first recipe starts from where no model is named; every other task reads with the starter."""
 
 
-def recipe_for(data: str, task: str, model: str) -> tuple[str, str]:
+def recipe_for(data: str, task: str, model: str | None) -> tuple[str, str]:
     """A commented recipe as YAML, and the name of its file without ending. Raises BurnishError for an unknown task."""
     tasks: dict[str, Any] = dict(registry.specs("task"))
     if task not in tasks:
         raise BurnishError(f"there is no task `{task}`{nearest(task, tasks)} (known: {', '.join(tasks)})")
     rows = sources.read(data)[:LOOKED_AT]
-    recipe = Recipe(model=Model(name=model), task=tasks[task].guess(rows), data=Data(train=data, validation="10%"))
+    start = Model(name=model or USUAL_MODELS.get(task, "starter:minilm"))
+    recipe = Recipe(model=start, task=tasks[task].guess(rows), data=Data(train=data, validation="10%"))
     name = (
         data.removeprefix(sources.BUNDLED)
         .removeprefix(sources.HUB)

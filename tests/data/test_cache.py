@@ -85,8 +85,8 @@ def test_the_key_depends_on_the_tokenizer(tokenizer: Any, change: Callable[[Any]
 
 
 def test_the_key_depends_on_rows_and_task_and_not_on_where_the_rows_stand(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(rows: list[Row] = ROWS, task: Classify = Classify(), labelled: bool = True) -> str:
-        return cache.key(rows, tokenizer, task, labelled)
+    def key(rows: list[Row] = ROWS, task: Classify | None = None, labelled: bool = True) -> str:
+        return cache.key(rows, tokenizer, task or Classify(), labelled)
 
     moved = [Row(row.values, "elsewhere.csv", row.number + 7) for row in ROWS]
     assert key(moved) == key()
@@ -159,4 +159,8 @@ def test_the_cache_is_bounded_and_drops_what_was_not_used_for_longest(root: Path
 def test_meta_is_plain_json(root: Path) -> None:
     cache.remembered("key", lambda: EXAMPLES, quiet)
     meta = json.loads((root / "key" / "meta.json").read_text())
-    assert meta == {"inputs": {"input_ids": True, "token_type_ids": True}, "targets": {"labels": False, "tags": True}, "cut": {"cut at the end": 2}}
+    assert meta == {
+        "inputs": {"input_ids": True, "token_type_ids": True},
+        "targets": {"labels": False, "tags": True},
+        "cut": {"cut at the end": 2},
+    }

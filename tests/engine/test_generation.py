@@ -38,7 +38,9 @@ def model_of(family: str) -> Any:
     if family == "gpt2":
         return lively(GPT2LMHeadModel(GPT2Config(**size, n_embd=16, n_layer=2, n_head=2, n_positions=64)))
     small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    return lively(BartForConditionalGeneration(BartConfig(**size, **small, encoder_ffn_dim=32, decoder_ffn_dim=32, decoder_start_token_id=1)))
+    return lively(
+        BartForConditionalGeneration(BartConfig(**size, **small, encoder_ffn_dim=32, decoder_ffn_dim=32, decoder_start_token_id=1))
+    )
 
 
 @pytest.fixture(params=FAMILIES)

@@ -63,3 +63,21 @@ def test_what_is_saved_is_an_ordinary_model(model: Any, parts: Anatomy, tmp_path
     Freeze(blocks=1).save(model, tmp_path, None)
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert all(parameter.equal(again.get_parameter(name)) for name, parameter in model.named_parameters())
+
+
+def test_what_the_architecture_holds_fixed_never_learns() -> None:
+    from transformers import MarianConfig, MarianMTModel
+
+    small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = MarianMTModel(MarianConfig(vocab_size=20, pad_token_id=0, decoder_start_token_id=0, max_position_embeddings=8, **small))
+    learned = learning(Full().apply(model, anatomy(model)))
+    assert learned and not any("embed_positions" in name for name in learned)
+
+
+def test_a_method_that_leaves_nothing_to_learn_is_refused() -> None:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = BartForConditionalGeneration(BartConfig(vocab_size=20, pad_token_id=0, max_position_embeddings=8, **small))
+    with pytest.raises(ModelError, match="leaves nothing to learn"):
+        Head().apply(model, anatomy(model))

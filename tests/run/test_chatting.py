@@ -147,19 +147,26 @@ def test_added_tokens_learn_under_lora_too(made: Make) -> None:
     assert burnish.load(run.path).predict(["The kettle?"])[0]["answer"] == answer
 
 
-def test_rows_in_which_nothing_is_learned_are_named_or_dropped(made: Make, tmp_path: Path) -> None:
-    long = {"messages": [{"role": role, "content": f"{role} " * 40} for role in ("user", "assistant", "user", "assistant")]}
-    hopeless = {"messages": [{"role": "user", "content": "x"}] * 20 + [{"role": "assistant", "content": "y"}]}
-    short = row(0, random.Random(1))
-    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (short, hopeless, long, short)))
-    recipe = made(data={"train": str(tmp_path / "odd.jsonl"), "max_length": 40})
+def test_rows_in_which_nothing_is_learned_are_named_or_dropped(made: Make, tiny_llama: Path, tmp_path: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' else ':' }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "terse")
+
+    def write(*pairs: tuple[str, str]) -> None:
+        lines = [json.dumps({"prompt": prompt, "response": response}) + "\n" for prompt, response in pairs]
+        (tmp_path / "odd.jsonl").write_text("".join(lines))
+
+    short, hopeless, long = ("lamp", "no"), ("lamp " * 40, "no"), ("lamp", "no " * 40)
+    write(short, hopeless, long, short)
+    recipe = made(model={"tokenizer": str(tmp_path / "terse")}, data={"train": str(tmp_path / "odd.jsonl"), "max_length": 14})
     with pytest.raises(DataError, match=r"nothing is supervised in 1 row of 4.*\n.*odd.jsonl row 2 \(line 2\)"):
         burnish.train(recipe)
-    run = burnish.train({**recipe, "data": {**recipe["data"], "bad_rows": "drop"}})
+    dropping = {**recipe, "data": {**recipe["data"], "bad_rows": "drop"}}
+    run = burnish.train(dropping)
     facts = run.folder.read("data.json")
     assert facts["parts"]["train"]["rows"] == 3
     assert any("1 train row left out" in warning for warning in facts["warnings"])
     assert any("the response was cut at its end" in warning for warning in facts["warnings"])
-    (tmp_path / "odd.jsonl").write_text(json.dumps(hopeless) + "\n" + json.dumps(hopeless) + "\n")
-    with pytest.raises(DataError, match=r"in any of them"):
-        burnish.train({**recipe, "data": {**recipe["data"], "bad_rows": "drop"}})
+    write(hopeless, hopeless)
+    with pytest.raises(DataError, match=r"from any of them"):
+        burnish.train({**dropping, "run": str(tmp_path / "none")})

@@ -85,7 +85,11 @@ def test_named_columns_win(tokenizer: Any) -> None:
 def test_weights_count_what_is_learned_and_the_loss_is_transformers_own(tokenizer: Any, tiny_llama: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    values = [KINDS["prompt"], {"prompt": "And the other things?", "response": "They were sent to Porto, too."}, {"prompt": "Hm?", "response": ""}]
+    values = [
+        KINDS["prompt"],
+        {"prompt": "And the other things?", "response": "They were sent to Porto, too."},
+        {"prompt": "Hm?", "response": ""},
+    ]
     learner = learner_of(tokenizer, *values)
     examples = learner.encode(rows(*values))
     batch = learner.collate(examples, [0, 1, 2], (0, 0))
@@ -105,7 +109,9 @@ def test_weights_count_what_is_learned_and_the_loss_is_transformers_own(tokenize
 
 def test_where_padding_is_the_end_the_end_is_learned(tokenizer: Any) -> None:
     tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% else %} : {% endif %}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% else %} : {% endif %}{% endfor %}"
+    )
     values = [KINDS["prompt"], {"prompt": "And the other things that I ordered?", "response": "Soon."}]
     learner = learner_of(tokenizer, *values)
     assert learned(learner, values[0]) == " In Leeds.</s>"

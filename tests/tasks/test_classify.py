@@ -17,7 +17,6 @@ from burnish.core.protocols import Row
 from burnish.tasks.classify import MISTAKES_SHOWN, TEXT_SHOWN, Classifier, Classify
 from burnish.tasks.problems import MultiLabel, Regression, SingleLabel
 
-
 KEY = (0, 0)
 
 
@@ -260,7 +259,9 @@ def test_the_mean_loss_is_that_of_transformers_own_head(problem: Any, tiny_bert:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, **learner.config).eval()
     batch = learner.collate(learner.encode(rows(*labels)), [0, 1, 2], KEY)
     with torch.no_grad():
-        expected = model(**batch.inputs, labels=batch.targets["labels"].squeeze(-1) if problem == "regression" else batch.targets["labels"]).loss
+        expected = model(
+            **batch.inputs, labels=batch.targets["labels"].squeeze(-1) if problem == "regression" else batch.targets["labels"]
+        ).loss
         losses = learner.losses(model, batch)
     assert losses.shape == (3,)
     assert losses.mean().item() == pytest.approx(expected.item(), rel=1e-6)

@@ -229,7 +229,7 @@ def test_each_chunk_learns_its_share_behind_prefix_and_query(framed: Callable[..
 
 
 def test_a_translation_is_learned_piece_by_piece(tokenizer: Any) -> None:
-    given = row(source=DOCUMENT, target=DOCUMENT.replace("Number", "Nummer").replace("is the", "ist"))
+    given = row(source=DOCUMENT, target=" ".join(["Nummer soundso ist dies oder das."] * len(SENTENCES)))
     encoded = learner(tokenizer, long="join").encode([given])
     assert len(encoded) >= 3 and encoded.rows.tolist() == [0] * len(encoded)
     texts = [
@@ -304,6 +304,15 @@ def test_rounds_end_when_nothing_is_gained(tokenizer: Any, answer: Callable[[str
     assert (
         found[0]["written"] == "\n".join(filter(None, (answer(prompt).strip() for prompt in recorder.rounds[0]))) and not found[0]["ended"]
     )
+
+
+def test_a_text_has_ended_where_all_its_parts_have(tokenizer: Any) -> None:
+    class Breaking(Recorder):
+        def generate(self, prompts: Sequence[Sequence[int]], generation: Any) -> list[Written]:
+            return [replace(one, ended=place != 1) for place, one in enumerate(super().generate(prompts, generation))]
+
+    found = learner(tokenizer, long="join").predict(Breaking(tokenizer, lambda prompt: "x"), [row(source=DOCUMENT)])
+    assert found[0]["chunks"] > 2 and not found[0]["ended"]
 
 
 def test_what_is_joined_is_never_written_again(tokenizer: Any) -> None:

@@ -181,8 +181,8 @@ class Anatomy:
 
     def role(self, name: str) -> str:
         """`embeddings`, `block 1` or `head`, for a parameter of the model or for one that a method hung into it."""
-        for number, module in enumerate(self.block_modules, start=1):
-            if name.startswith(module + "."):
+        for number, (module, own) in enumerate(zip(self.block_modules, self.blocks, strict=True), start=1):
+            if name.startswith(module + ".") or name in own:
                 return f"block {number}"
         return "embeddings" if name in self.embeddings else "head"
 

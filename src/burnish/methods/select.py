@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 
 def train_only(model: nn.Module, names: Iterable[str]) -> nn.Module:
-    """Lets exactly the parameters `names` learn."""
-    chosen = set(names)
+    """Lets exactly the parameters `names` learn, but for those that the architecture itself holds fixed (sinusoidal positions).
+
+    Raises ModelError where nothing is left to learn.
+    """
+    fixed = {f"{name}." for name, module in model.named_modules() if "Sinusoidal" in type(module).__name__}
+    chosen = {name for name in names if not name.startswith(tuple(fixed))}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in chosen)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError(
+            "this method leaves nothing to learn: the model has no parameters of its own above its last block (its output is tied "
+            "to its embeddings). Use method=freeze, lora or full."
+        )
     return model
 
 

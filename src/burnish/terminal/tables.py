@@ -12,15 +12,20 @@ from burnish.core.errors import count
 
 
 def evaluation_tables(console: Console, evaluation: Mapping[str, Any]) -> None:
-    """Metrics of a part, and its class table where it has one."""
+    """Metrics of a part, and those of its tables that fit on a screen."""
     scores = Table(title=f"{evaluation['part']}, {count(evaluation['rows'], 'row')}", title_justify="left")
     for name in evaluation["metrics"]:
         scores.add_column(name.replace("_", " "), justify="right")
     scores.add_row(*(number(value) for value in evaluation["metrics"].values()))
     console.print(scores)
     for section in evaluation["sections"]:
-        if section["kind"] == "table" and section["title"] == "Classes" and len(section["rows"]) <= 30:
+        if section["kind"] == "table" and fits(section["rows"]):
             console.print(plain_table(section))
+
+
+def fits(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether a table is short, and none of its cells is prose."""
+    return 0 < len(rows) <= 30 and all(len(str(cell)) <= 40 for row in rows for cell in row)
 
 
 def plain_table(section: Mapping[str, Any]) -> Table:
