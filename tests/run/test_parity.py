@@ -152,15 +152,16 @@ def test_twenty_steps_of_the_starter_as_trainer_takes_them(tmp_path: Path, monke
 
 
 def test_the_comparison_can_fail(lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the mean of the micro-batches' means, as loops used to have it, the losses part at once."""
-    from burnish.engine import step
+    """With batches that count their examples wrongly, by a twentieth, the losses part at once."""
+    from burnish.tasks.classify import Classifier
 
-    real: Callable[..., Any] = step.Step.attempt
+    real: Callable[..., Any] = Classifier.collate
 
-    def mean_of_means(self: Any, indices: Any, number: int) -> Any:
-        self.examples.weights[:] = 1.05
-        return real(self, indices, number)
+    def miscounted(self: Any, *arguments: Any) -> Any:
+        batch = real(self, *arguments)
+        batch.weight *= 1.05
+        return batch
 
-    monkeypatch.setattr(step.Step, "attempt", mean_of_means)
+    monkeypatch.setattr(Classifier, "collate", miscounted)
     with pytest.raises(AssertionError):
         assert_parity(lively, tmp_path)

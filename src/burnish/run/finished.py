@@ -56,8 +56,9 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Metrics of the kept weights by part of the data, such as `run.metrics["test"]["accuracy"]`; `before` is before training."""
-        found = {part: self.folder.read(f"evaluations/{part}.json") for part in ("before", *build.WATCHED)}
+        """Metrics of the kept weights by part of the data, such as `run.metrics["test"]["accuracy"]`; `before` is before training,
+        `seen` the first training rows where there are no others."""
+        found = {part: self.folder.read(f"evaluations/{part}.json") for part in ("before", "seen", *build.WATCHED)}
         return {part: content["metrics"] for part, content in found.items() if content}
 
     @cached_property
