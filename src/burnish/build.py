@@ -180,7 +180,7 @@ def encoded(recipe: Recipe, learner: Learner, rows: Sequence[Row], note: Note, t
         return examples, list(rows)
     title = f"nothing is supervised in {count(len(empty), 'row')} of {len(rows):,}, so that nothing can be learned from"
     hint = "Look at them with `burnish data show RECIPE`; a larger data.max_length may help"
-    problems = [rows[index].place for index in empty]
+    problems = [rows[int(index)].place for index in empty]
     if len(empty) == len(rows):
         raise DataError(f"{listing(f'{title} any of them', problems)}\n{hint}.")
     if recipe.data.bad_rows != "drop":
@@ -190,10 +190,12 @@ def encoded(recipe: Recipe, learner: Learner, rows: Sequence[Row], note: Note, t
 
 
 def tokens(recipe: Recipe, learner: Learner, rows: Sequence[Row], note: Note, tell: Tell) -> Examples:
+    """The examples of rows: those that the cache holds, or newly made ones."""
     name = cache.key(rows, learner.tokenizer, learner.task, True)
+    encode: Any = learner.encode
 
     def make() -> Encoded:
-        return workers.encode(rows, learner.encode, recipe.data.processes, lambda done, total: tell("rows encoded", done, total))
+        return workers.encode(rows, encode, recipe.data.processes, lambda done, total: tell("rows encoded", done, total))
 
     return cache.remembered(name, make, note)
 

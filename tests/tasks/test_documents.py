@@ -122,6 +122,18 @@ def test_a_long_document_is_cut_in_well_under_a_second(kind: str, length: Length
     assert sum(sizes) < 5 * len(text) and len(sizes) < 5 * len(found), "each part is measured a few times"
 
 
+def test_signs_of_many_tokens_are_not_measured_with_all_that_follows(length: Length) -> None:
+    measured, sizes = counted(length)
+    text = "👩‍👩‍👧‍👦" * 600
+    assert "".join(chunks(text, measured, 16)) == text
+    assert sum(sizes) < 15 * len(text)
+
+
+def test_an_early_boundary_does_not_leave_a_chunk_half_empty(length: Length) -> None:
+    found = chunks("Hello.\n\nSo it is.\n" + "kettle and lamp and throw " * 40, length, 100)
+    assert length(found[0]) > 60 and found[0].startswith("Hello.\n\nSo it is.\nkettle")
+
+
 def test_sentences_are_the_text_again() -> None:
     text = 'He said: "No!" Then he left… What?  好。 Yes\n\nnew. 3.5 liters'
     found = sentences(text)

@@ -63,10 +63,17 @@ class Examples(Protocol):
     there can be any), and the index of its row; and how many rows were cut, by how they were.
     """
 
-    lengths: np.ndarray
-    weights: np.ndarray
-    rows: np.ndarray
-    cut: Mapping[str, int]
+    @property
+    def lengths(self) -> np.ndarray: ...
+
+    @property
+    def weights(self) -> np.ndarray: ...
+
+    @property
+    def rows(self) -> np.ndarray: ...
+
+    @property
+    def cut(self) -> Mapping[str, int]: ...
 
     def __len__(self) -> int: ...
 
