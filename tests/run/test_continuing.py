@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from oracles import by_trl
 
 import burnish
-from burnish import build
-from burnish import recipe as recipes
-from burnish.engine.batches import Order
 
 BATCH, STEPS, LR, SEED, ROWS = 8, 10, 3e-3, 5, 40
 THINGS = ("candle", "parcel", "shears", "kettle")
@@ -54,57 +52,10 @@ def made(tiny_llama: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 Make = Callable[..., dict[str, Any]]
 
 
-def by_trl(made: dict[str, Any], folder: Path) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
-    """Losses, gradient norms and final weights of SFTTrainer on plain texts, which it ends itself, in the order of Burnish."""
-    import datasets
-    import trl
-
-    checked = recipes.load(made)
-    parts = build.assemble(checked, build.gather(checked), lambda message: None)
-    order, rows = Order(ROWS, BATCH, SEED), parts.gathered.rows["train"]
-
-    class Recorded(trl.SFTTrainer):
-        losses: list[float] = []
-
-        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-            found = super().compute_loss(*arguments, **options)
-            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
-            return found
-
-    trainer = Recorded(
-        model=parts.model,
-        args=trl.SFTConfig(
-            output_dir=str(folder),
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=LR,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            warmup_steps=2,
-            max_length=64,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
-        ),
-        train_dataset=datasets.Dataset.from_list(
-            [{"text": rows[index].values["text"]} for step in range(STEPS) for index in order.batch(step)]
-        ),
-        processing_class=parts.tokenizer,
-    )
-    trainer.train()
-    norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
-    return Recorded.losses, norms, parts.model.state_dict()
-
-
 @pytest.mark.parametrize("micro_batch", ["auto", 4])
 def test_ten_steps_as_trl_takes_them(made: Make, tmp_path: Path, micro_batch: Any) -> None:
     recipe = made(train={"micro_batch": micro_batch})
-    losses, norms, weights = by_trl(recipe, tmp_path / "trl")
+    losses, norms, weights = by_trl(recipe, tmp_path / "trl", STEPS, lambda row: {"text": row.values["text"]})
     run = burnish.train(recipe)
     steps = [line for line in run.folder.read_metrics() if line["kind"] == "step"]
     assert len(steps) == len(losses) == STEPS
