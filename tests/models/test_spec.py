@@ -77,7 +77,7 @@ def test_the_tokenizer_has_no_revision_of_the_model() -> None:
 
 def test_bundled() -> None:
     assert (bundled("bundled:tokenizer") / "tokenizer.json").is_file()
-    with pytest.raises(ModelError, match="known: tokenizer"):
+    with pytest.raises(ModelError, match="known: orders-tokenizer, tokenizer"):
         bundled("bundled:messages-train")
 
 

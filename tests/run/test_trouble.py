@@ -180,7 +180,7 @@ def test_a_second_process_is_kept_out(recipe: MakeRecipe) -> None:
     folder = broken_at(recipe(), 7)
     holder = (
         "import fcntl, os, sys, time; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); fcntl.flock(f, fcntl.LOCK_EX); "
-        "os.write(f, str(os.getpid()).encode()); print('held', flush=True); time.sleep(99)"
+        "os.truncate(f, 0); os.write(f, str(os.getpid()).encode()); print('held', flush=True); time.sleep(99)"
     )
     with subprocess.Popen([sys.executable, "-c", holder, str(folder.path / ".lock")], stdout=subprocess.PIPE, text=True) as process:
         try:
