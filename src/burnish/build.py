@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from burnish.core.errors import DataError, count, listing, nearest
-from burnish.core.protocols import Anatomy, Examples, Learner, Row
+from burnish.core.protocols import Anatomy, Course, Examples, Learner, Objective, Row, Technique
 from burnish.data import audit, cache, sources, workers
 from burnish.data.encode import Encoded
 from burnish.data.spec import held_out
 from burnish.data.split import limited, stratified
+from burnish.engine.batches import Order
+from burnish.losses.spec import CrossEntropy
 from burnish.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -127,6 +129,27 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
         encode_part(parts, part, note, tell)
     gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + new_token_warnings(parts)
     return parts
+
+
+def order(parts: Parts) -> Order:
+    """Which examples make each step."""
+    settings = parts.recipe.train
+    return Order(len(parts.examples["train"]), settings.batch_size, settings.seed)
+
+
+def objective(parts: Parts) -> Objective:
+    """What training makes smaller. Raises DataError where the recipe's loss does not suit the task."""
+    from burnish.losses.objective import Reshaped
+
+    loss = parts.recipe.loss
+    if loss == CrossEntropy():
+        return parts.learner
+    return Reshaped(parts.learner, loss.build(None))
+
+
+def techniques(parts: Parts, course: Course) -> list[Technique]:
+    """What takes part in every step, in this order."""
+    return list(parts.recipe.method.techniques(parts.model, parts.anatomy, course))
 
 
 def require_metric(recipe: Recipe) -> None:

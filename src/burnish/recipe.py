@@ -18,6 +18,7 @@ from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, sources
 from burnish.data.spec import Data
 from burnish.engine.settings import Train
+from burnish.losses.spec import CrossEntropy
 from burnish.models.spec import Model
 
 for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
@@ -42,6 +43,9 @@ class Recipe(Spec):
 
     method: Annotated[Any, Choice("method", "full")] = Full()
     """Which parameters learn, and in which form."""
+
+    loss: Annotated[Any, Choice("loss", "cross_entropy")] = CrossEntropy()
+    """What training makes smaller; evaluation always gives the plain likelihood."""
 
     optimizer: Annotated[Any, Choice("optimizer", "adamw")] = AdamW()
     """How the parameters move."""

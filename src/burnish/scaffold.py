@@ -75,9 +75,11 @@ def scalar(spec: BaseModel, key: str) -> str:
 def catalogue() -> dict[str, list[tuple[str, str]]]:
     """Everything that a recipe can name, by kind, with the first sentence of its help."""
     listed = {}
-    for kind in ("task", "method", "optimizer", "schedule"):
+    for kind in ("task", "method", "loss", "optimizer", "schedule"):
         found = registry.specs(kind)
-        listed[f"{kind}s"] = [(name, " ".join((cls.__doc__ or "").split()).partition(". ")[0].rstrip(".")) for name, cls in found.items()]
+        listed["losses" if kind == "loss" else f"{kind}s"] = [
+            (name, " ".join((cls.__doc__ or "").split()).partition(". ")[0].rstrip(".")) for name, cls in found.items()
+        ]
     listed["starters"] = [(f"starter:{name}", starter.about) for name, starter in STARTERS.items()]
     shop = resources.files("burnish").joinpath("shop")
     files = sorted(entry.name for entry in shop.iterdir() if entry.name.endswith(".jsonl"))

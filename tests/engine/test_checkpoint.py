@@ -20,11 +20,11 @@ from burnish.engine.progress import Progress
 from burnish.engine.step import Step
 
 MakeStep = Callable[..., Step]
-FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json", "techniques.safetensors"]
 
 
 def keep(folder: RunFolder, step: Step, number: int, limit: int = 99, best: int = -1) -> Path:
-    checkpoint.save(folder, step.model, step.optimizer, Progress(step=number, best_step=best), limit)
+    checkpoint.save(folder, checkpoint.Trained(step.model, step.optimizer), Progress(step=number, best_step=best), limit)
     return checkpoint.folder_of(folder, number)
 
 
@@ -54,11 +54,11 @@ def assert_equal(one: Step, other: Step) -> None:
 def test_model_optimizer_and_progress_come_back_bit_for_bit(make_step: MakeStep, folder: RunFolder) -> None:
     step = trained(make_step)
     progress = Progress(3, 24, 204, 720, 1.0 / 3, 0.1 + 0.2, 2, 0.7, 3, 1e-17, 2, 2.0 / 3, 1, "512tok")
-    checkpoint.save(folder, step.model, step.optimizer, progress, 2)
+    checkpoint.save(folder, checkpoint.Trained(step.model, step.optimizer), progress, 2)
     other = make_step(ToyModel(width=6, dropout=0.3))
     with torch.no_grad():
         other.model.head.weight.fill_(9)
-    assert checkpoint.load(checkpoint.folder_of(folder, 3), other.model, other.optimizer) == progress
+    assert checkpoint.load(checkpoint.folder_of(folder, 3), checkpoint.Trained(other.model, other.optimizer)) == progress
     assert_equal(step, other)
     assert len(whole_state(step)) == 6 + 5 * 3, "five parameters and a buffer, two moments and a count for each parameter"
     for number in range(3, 6):
@@ -69,7 +69,7 @@ def test_model_optimizer_and_progress_come_back_bit_for_bit(make_step: MakeStep,
 def test_settings_of_the_optimizer_come_from_the_recipe_and_weights_from_the_checkpoint(make_step: MakeStep, folder: RunFolder) -> None:
     kept = keep(folder, trained(make_step), 3)
     other = make_step(lr=0.5)
-    checkpoint.load(kept, other.model, other.optimizer)
+    checkpoint.load(kept, checkpoint.Trained(other.model, other.optimizer))
     assert {group["initial_lr"] for group in other.optimizer.param_groups} == {0.5}
     assert [group["weight_decay"] for group in other.optimizer.param_groups] == [0.1, 0.0]
 
@@ -88,7 +88,7 @@ def test_only_what_learns_and_saved_buffers_are_kept(make_step: MakeStep, folder
 def test_a_checkpoint_before_the_first_update_has_no_moments(make_step: MakeStep, folder: RunFolder) -> None:
     step = make_step()
     other = make_step()
-    checkpoint.load(keep(folder, step, 1), other.model, other.optimizer)
+    checkpoint.load(keep(folder, step, 1), checkpoint.Trained(other.model, other.optimizer))
     assert_equal(step, other)
 
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_model_is_refused(make_step: MakeStep, folder: R
     model.head.bias.requires_grad_(False)
     other = make_step(model)
     with pytest.raises(RunError, match=r"does not belong to this recipe: it differs in 1 parameter \(head.bias"):
-        checkpoint.load(kept, other.model, other.optimizer)
+        checkpoint.load(kept, checkpoint.Trained(other.model, other.optimizer))
 
 
 def test_nothing_is_pickled(make_step: MakeStep, folder: RunFolder) -> None:
@@ -257,7 +257,7 @@ def test_killed_at_any_call_to_the_disk_a_save_leaves_a_whole_checkpoint(
         newest = checkpoint.newest_whole(RunFolder(shot), lambda message: None)
         assert newest is not None
         other = make_step(ToyModel(dropout=0.3))
-        found.append(checkpoint.load(newest, other.model, other.optimizer).step)
+        found.append(checkpoint.load(newest, checkpoint.Trained(other.model, other.optimizer)).step)
     assert found == sorted(found) and set(found) == {2, 3, 4} and len(shots) >= 24
 
 

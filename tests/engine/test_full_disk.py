@@ -35,14 +35,14 @@ def wide_step(make_step: MakeStep) -> Step:
 
 
 def keep(folder: RunFolder, step: Step, number: int) -> int:
-    return checkpoint.save(folder, step.model, step.optimizer, Progress(step=number), 99)
+    return checkpoint.save(folder, checkpoint.Trained(step.model, step.optimizer), Progress(step=number), 99)
 
 
 def assert_intact(folder: RunFolder, number: int, make_step: MakeStep) -> None:
     newest = checkpoint.newest_whole(folder, pytest.fail)
     assert newest is not None and newest.name == f"step-{number:08d}"
     other = make_step(ToyModel(width=1000))
-    assert checkpoint.load(newest, other.model, other.optimizer).step == number
+    assert checkpoint.load(newest, checkpoint.Trained(other.model, other.optimizer)).step == number
     assert [path.name for path in folder.checkpoints.iterdir() if path.name.startswith(".")] == []
 
 

@@ -98,7 +98,7 @@ def test_a_step_is_a_function_of_seed_and_number(make_step: MakeStep) -> None:
     def loss(number: int, seed: int = 0, noise: int = 0) -> float:
         step = make_step(toy_model(dropout=0.5), seed=seed)
         torch.rand(noise)
-        return step.attempt(ALL, number).loss
+        return step.accumulated(ALL, number).loss
 
     assert loss(3) == loss(3, noise=5)
     assert len({loss(3), loss(4), loss(3, seed=1)}) == 3
@@ -106,9 +106,9 @@ def test_a_step_is_a_function_of_seed_and_number(make_step: MakeStep) -> None:
 
 def test_the_model_trains_in_training_mode_even_after_someone_put_it_in_eval(make_step: MakeStep) -> None:
     step = make_step(toy_model(dropout=0.5))
-    first = step.attempt(ALL, 0).loss
+    first = step.accumulated(ALL, 0).loss
     step.model.eval()
-    assert step.attempt(ALL, 0).loss == first
+    assert step.accumulated(ALL, 0).loss == first
 
 
 # Clipping
@@ -117,7 +117,7 @@ def test_the_model_trains_in_training_mode_even_after_someone_put_it_in_eval(mak
 @pytest.mark.parametrize("limit", [1e-3, 0.3, 1e3, None])
 def test_clipping_is_that_of_torch(make_step: MakeStep, limit: float | None) -> None:
     step = make_step(max_grad_norm=limit)
-    step.attempt(ALL, 0)
+    step.accumulated(ALL, 0)
     copies = [torch.nn.Parameter(torch.empty_like(grad)) for grad in gradients(step)]
     for copy, grad in zip(copies, gradients(step), strict=True):
         copy.grad = grad
@@ -141,7 +141,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
     make_step: MakeStep, shortage: Callable[[], BaseException], rows: int, left: str
 ) -> None:
     plain = make_step(toy_model())
-    plain.attempt(ALL, 0)
+    plain.accumulated(ALL, 0)
     said: list[str] = []
     step = make_step(Cramped(toy_model(), shortage, rows), note=said.append)
     outcome = step.accumulated(ALL, 0)
@@ -156,7 +156,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
 
 def test_out_of_memory_in_the_midst_forgets_the_gradient_so_far(make_step: MakeStep) -> None:
     plain = make_step(toy_model())
-    plain.attempt(ALL, 0)
+    plain.accumulated(ALL, 0)
     step = make_step(Cramped(toy_model(), SHORTAGES["torch"], at=(3,)), budget=Budget(2, "ex"))
     outcome = step.accumulated(ALL, 0)
     assert (outcome.tokens, str(step.budget)) == (68, "1ex")

@@ -6,6 +6,7 @@ Legend: B examples in a micro-batch, T tokens, C outputs.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -56,6 +57,20 @@ class Batch:
         return sum(int(tensor.numel()) for name, tensor in self.inputs.items() if name.endswith("input_ids"))
 
 
+@dataclass
+class Choices:
+    """Where a model chooses one of C possibilities: what it says, what is right, and the example each choice belongs to.
+
+    `logits` (S, C), `targets` (S,) of ids, `owners` (S,) of positions in the micro-batch; each counts `share` units in the loss
+    (an answer's start and end half a unit each).
+    """
+
+    logits: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+    share: float = 1.0
+
+
 class Examples(Protocol):
     """What rows became: units of learning. A row may give several (windows of a long text).
 
@@ -76,6 +91,18 @@ class Examples(Protocol):
     def cut(self) -> Mapping[str, int]: ...
 
     def __len__(self) -> int: ...
+
+
+class Choosing(Protocol):
+    """What techniques need to know of a task: how the model is asked, and where in what it says it chooses."""
+
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        """The model's output for a batch; `wanted` are further arguments of its forward, such as output_hidden_states."""
+        ...
+
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        """What the plain loss is the cross-entropy of; empty where the task chooses nothing (it predicts a number)."""
+        ...
 
 
 class Objective(Protocol):
@@ -114,7 +141,7 @@ class Inference(Protocol):
         ...
 
 
-class Learner(Objective, Protocol):
+class Learner(Objective, Choosing, Protocol):
     """A task that has met its data and its tokenizer: encodes rows, scores a model, predicts.
 
     `task` is its spec completed by what the data taught (such as the labels), enough to make the learner again without data;
@@ -194,11 +221,51 @@ class Anatomy:
         return "embeddings" if name in self.embeddings else "head"
 
 
+class Technique:
+    """Something that takes part in every step: a penalty, an average of weights, a plan of unfreezing. Each hook does nothing by itself."""
+
+    def before(self, step: int) -> None:
+        """Before the forward pass of update `step` (from 0); the learning rates of that step are set."""
+
+    def differentiated(self) -> float:
+        """The whole gradient is there, not clipped yet: adds to it, and gives the value of what was added to the loss."""
+        return 0.0
+
+    def updated(self, step: int) -> None:
+        """Update `step` has moved the weights."""
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The validation rows were scored after `step` updates."""
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Puts the weights in place that are to be measured and kept, where these are not those that learn."""
+        return nullcontext()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What a checkpoint has to keep of it: tensors, and values that JSON can hold."""
+        return {}, {}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Goes on from what `state` gave."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a run is to be, in updates; `total_steps` is None where its duration is a time."""
+
+    steps_per_epoch: int
+    total_steps: int | None
+
+
 class Method(Protocol):
     """Decides which parameters learn, and in which form, and saves what they became as a folder that transformers loads."""
 
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         """The model to train, in which exactly the chosen parameters require a gradient."""
+        ...
+
+    def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
+        """What the method does at every step, beside choosing what learns: nothing, for most."""
         ...
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:

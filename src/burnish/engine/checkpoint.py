@@ -3,7 +3,8 @@
     step-00000200/
       model.safetensors      parameters that learn, and persistent buffers
       optimizer.safetensors  the optimizer's state, keyed `parameter name|entry`
-      state.json             progress, and what of the optimizer's state is no tensor
+      techniques.safetensors what techniques keep (such as averaged weights), keyed `number|name`
+      state.json             progress, and what of the optimizer's and the techniques' state is no tensor
       manifest.json          size and sha256 of the others
 
 Random generators need no place here: every step seeds them from (seed, step).
@@ -15,8 +16,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +27,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from burnish.core.errors import RunError, count
+from burnish.core.protocols import Technique
 from burnish.core.rundir import RunFolder
 from burnish.engine.progress import Progress
 
 MANIFEST = "manifest.json"
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+FILES = ("model.safetensors", "optimizer.safetensors", "techniques.safetensors", "state.json")
 
 
 def folder_of(run: RunFolder, step: int) -> Path:
     return run.checkpoints / f"step-{step:08d}"
 
 
-def save(run: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, limit: int) -> int:
+@dataclass
+class Trained:
+    """What of a run changes as it goes: its weights, and what moves them."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    techniques: Sequence[Technique] = ()
+
+
+def save(run: RunFolder, trained: Trained, progress: Progress, limit: int) -> int:
     """Writes the checkpoint of `progress.step`, then drops those over `limit` but never the best. Returns its bytes."""
-    weights = learned(model)
-    moments, scalars = optimizer_state(optimizer)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in [*weights.values(), *moments.values()])
+    weights = learned(trained.model, trained.optimizer)
+    moments, scalars = optimizer_state(trained.optimizer)
+    kept, values = technique_state(trained.techniques)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in [*weights.values(), *moments.values(), *kept.values()])
     for leftover in run.checkpoints.glob(".step-*.part"):  # of a save that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     require_space(run, size)
@@ -48,15 +61,17 @@ def save(run: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimize
     def fill(folder: Path) -> None:
         write_tensors(weights, folder / "model.safetensors")
         write_tensors(moments, folder / "optimizer.safetensors")
-        (folder / "state.json").write_text(json.dumps({"progress": progress.to_json(), "optimizer": scalars}))
+        write_tensors(kept, folder / "techniques.safetensors")
+        state = {"progress": progress.to_json(), "optimizer": scalars, "techniques": values}
+        (folder / "state.json").write_text(json.dumps(state))
         manifest = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
     run.replace_folder(folder_of(run, progress.step), fill)
     # Later steps are torn checkpoints that were skipped: they count for nothing.
-    kept = {*[step for step in steps(run) if step <= progress.step][-limit:], progress.best_step}
+    newest = {*[step for step in steps(run) if step <= progress.step][-limit:], progress.best_step}
     for step in steps(run):
-        if step not in kept:
+        if step not in newest:
             shutil.rmtree(folder_of(run, step), ignore_errors=True)
     return size
 
@@ -125,9 +140,10 @@ def require_whole(run: RunFolder, step: int) -> Path:
     return folder
 
 
-def load(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Brings model and optimizer to the state of a checkpoint, and returns where the run stood."""
-    load_weights(folder, model)
+def load(folder: Path, trained: Trained) -> Progress:
+    """Brings model, optimizer and techniques to the state of a checkpoint, and returns where the run stood."""
+    optimizer = trained.optimizer
+    load_weights(folder, trained)
     state = json.loads((folder / "state.json").read_text())
     tensors = load_file(folder / "optimizer.safetensors")
     entries: dict[int, dict[str, Any]] = {}
@@ -139,9 +155,16 @@ def load(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
     return Progress(**state["progress"])
 
 
-def load_weights(folder: Path, model: torch.nn.Module) -> None:
-    """Copies a checkpoint's weights into the model. Raises RunError where they are not those that this recipe trains."""
-    stored, current = load_file(folder / "model.safetensors"), learned(model)
+def load_techniques(folder: Path, techniques: Sequence[Technique]) -> None:
+    """Gives each technique what it kept in a checkpoint."""
+    tensors, values = load_file(folder / "techniques.safetensors"), json.loads((folder / "state.json").read_text())["techniques"]
+    for number, (technique, own) in enumerate(zip(techniques, values, strict=True)):
+        technique.restore({key.partition("|")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{number}|")}, own)
+
+
+def load_weights(folder: Path, trained: Trained) -> None:
+    """Copies a checkpoint's weights into the model, and brings its techniques to where they stood. Raises RunError where they are not those that this recipe trains."""
+    stored, current = load_file(folder / "model.safetensors"), learned(trained.model, trained.optimizer)
     if stored.keys() != current.keys():
         different = sorted(stored.keys() ^ current.keys())
         raise RunError(
@@ -150,12 +173,16 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, tensor in current.items():
             tensor.copy_(stored[name])
+    load_techniques(folder, trained.techniques)
 
 
-def learned(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What training changes: the parameters that learn, and buffers that a model saves (such as running statistics)."""
-    parameters = dict(model.named_parameters())
-    chosen = {name: parameter.detach() for name, parameter in parameters.items() if parameter.requires_grad}
+def learned(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What training changes: the parameters that the optimizer moves, and buffers that a model saves (such as running statistics)."""
+    chosen = {
+        name: parameter.detach()
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+    }
     saved = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
     return {**chosen, **buffers}
@@ -170,6 +197,13 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.T
         for entry, value in entries.items():
             (tensors if isinstance(value, torch.Tensor) else scalars)[f"{names[number]}|{entry}"] = value
     return tensors, scalars
+
+
+def technique_state(techniques: Sequence[Technique]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """What the techniques keep: their tensors, keyed by number and name, and their other values."""
+    states = [technique.state() for technique in techniques]
+    tensors = {f"{number}|{name}": tensor for number, (own, _) in enumerate(states) for name, tensor in own.items()}
+    return tensors, [values for _, values in states]
 
 
 def parameter_names(optimizer: torch.optim.Optimizer) -> list[str]:

@@ -22,6 +22,7 @@ class Stepped:
     seconds: float
     memory: int
     fraction: float
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True)

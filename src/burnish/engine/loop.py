@@ -72,6 +72,7 @@ class Loop:
                 seconds=progress.seconds,
                 memory=self.peak_memory(),
                 fraction=self.plan.fraction(progress),
+                penalty=outcome.penalty,
             )
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from burnish.core.errors import NonFiniteError, listing
-from burnish.core.protocols import Objective
+from burnish.core.protocols import Objective, Technique
 from burnish.engine.batches import Budget, micro_batches
 from burnish.engine.runtime import Runtime, is_out_of_memory
 
@@ -23,7 +23,8 @@ SHOWN = 8
 
 @dataclass
 class Outcome:
-    """What a step did: loss and gradient norm before clipping, the learning rate, and what went through the model."""
+    """What a step did: the loss of the data and what penalties added to it, the gradient norm before clipping, the learning rate,
+    and what went through the model."""
 
     loss: float
     grad_norm: float
@@ -31,11 +32,20 @@ class Outcome:
     examples: int
     tokens: int
     slots: int
+    penalty: float = 0.0
+
+
+Prepared = tuple[Any, Sequence[int]]
+"""Examples, and which of them make the step."""
 
 
 @dataclass
 class Step:
-    """Forward, backward, clip, update. `place` names an example for messages; `note` takes a sentence for the user."""
+    """Forward, backward, clip, update.
+
+    `techniques` take part in every step; `prepare` makes the examples of a step where they are not those that were encoded (rows
+    augmented anew), one for each of its indices. `place` names an example for messages; `note` takes a sentence for the user.
+    """
 
     model: torch.nn.Module
     objective: Objective
@@ -45,6 +55,8 @@ class Step:
     budget: Budget
     max_grad_norm: float | None = None
     seed: int = 0
+    techniques: Sequence[Technique] = ()
+    prepare: Callable[[Sequence[int], int], Prepared] | None = None
     place: Callable[[int], str] = str
     note: Callable[[str], None] = lambda message: None
     parameters: list[torch.nn.Parameter] = field(init=False)
@@ -59,25 +71,31 @@ class Step:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+        for technique in self.techniques:
+            technique.before(step)
         outcome = self.accumulated(indices, step)
+        outcome.penalty = sum(technique.differentiated() for technique in self.techniques)
         outcome.grad_norm = self.clip()
         if not math.isfinite(outcome.grad_norm):
             self.refuse("gradient", outcome.grad_norm, step, indices)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        for technique in self.techniques:
+            technique.updated(step)
         return outcome
 
     def accumulated(self, indices: Sequence[int], step: int) -> Outcome:
         """The gradient of the whole batch; where memory runs out, the same again in smaller micro-batches."""
+        prepared = self.prepare(indices, step) if self.prepare else (self.examples, indices)
         while True:
             try:
-                return self.attempt(indices, step)
+                return self.attempt(indices, prepared, step)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             self.optimizer.zero_grad(set_to_none=True)
             self.runtime.release()
-            smaller = self.budget.halved([int(self.examples.lengths[index]) for index in indices])
+            smaller = self.budget.halved(lengths_of(prepared))
             if smaller is None:
                 raise MemoryError(
                     f"Out of memory at step {step + 1} with a single example in the model. "
@@ -86,23 +104,25 @@ class Step:
             self.budget = smaller
             self.note(f"out of memory at step {step + 1}: going on with micro-batches of {smaller}; the mathematics is the same")
 
-    def attempt(self, indices: Sequence[int], step: int) -> Outcome:
+    def attempt(self, indices: Sequence[int], prepared: Prepared, step: int) -> Outcome:
+        """One pass over the batch; `indices` are what its examples are called."""
+        examples, chosen = prepared
         self.runtime.seed(self.seed, step)
         self.model.train()
         outcome = Outcome(0.0, 0.0, self.optimizer.param_groups[0]["lr"], len(indices), 0, 0)
-        groups = micro_batches([int(self.examples.lengths[index]) for index in indices], self.budget)
+        groups = micro_batches(lengths_of(prepared), self.budget)
         key = (self.seed, step)
-        batches = [self.objective.collate(self.examples, [indices[position] for position in group], key) for group in groups]
+        batches = [self.objective.collate(examples, [chosen[position] for position in group], key) for group in groups]
         weight = sum(batch.weight for batch in batches)
         if weight == 0:
             self.refuse("number of supervised units", 0, step, indices)
-        for batch in batches:
+        for batch, group in zip(batches, groups, strict=True):
             batch = self.runtime.place(batch)
             with self.runtime.autocast():
                 losses = self.objective.losses(self.model, batch)  # (B,)
             finite = torch.isfinite(losses)
             if not finite.all():
-                bad = [index for index, good in zip(batch.examples, finite.tolist(), strict=True) if not good]
+                bad = [indices[position] for position, good in zip(group, finite.tolist(), strict=True) if not good]
                 self.refuse("loss", losses.sum().item(), step, bad)
             loss = losses.sum() / weight
             loss.backward()
@@ -124,3 +144,8 @@ class Step:
         title = f"The {what} became {value} at step {step + 1}; the weights were not touched. Examples in it:"
         advice = "Look at these rows; try a lower optimizer.lr, a longer schedule.warmup, or precision fp32."
         raise NonFiniteError(listing(title, [self.place(index) for index in indices], SHOWN) + "\n" + advice)
+
+
+def lengths_of(prepared: Prepared) -> list[int]:
+    examples, chosen = prepared
+    return [int(examples.lengths[index]) for index in chosen]

@@ -1,36 +1,63 @@
 """Negative log-likelihoods, one value an example.
 
-Legend: B examples, T tokens, C classes or labels, V vocabulary, D target dimensions.
+Legend: B examples, T tokens, S choices, C classes or labels, V vocabulary, D target dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 
-from burnish.core.protocols import IGNORED
+from burnish.core.protocols import IGNORED, Choices
+
+Pointwise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""A loss of single choices: logits (S, C) and targets (S,) -> (S,)."""
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """-log softmax(logits)[target], in nats. `logits` (S, C), `targets` (S,) of class ids -> (S,)."""
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def by_example(choices: Sequence[Choices], size: int, loss: Pointwise = cross_entropy) -> torch.Tensor:
+    """(B,) sums over each example's choices of `loss` times the share that a choice counts; `size` is B."""
+    total = torch.zeros(size, device=choices[0].logits.device)
+    for part in choices:
+        total = total.index_add(0, part.owners, loss(part.logits, part.targets) * part.share)
+    return total
+
+
+def one_each(logits: torch.Tensor, targets: torch.Tensor, share: float = 1.0) -> Choices:
+    """One choice an example: `logits` (B, C), `targets` (B,)."""
+    return Choices(logits, targets, torch.arange(len(targets), device=targets.device), share)
+
+
+def of_tokens(logits: torch.Tensor, labels: torch.Tensor) -> Choices:
+    """A choice at each supervised token. `logits` (B, T, V), `labels` (B, T) of ids, IGNORED where nothing is supervised.
+
+    The label of a position is what its own logits are compared with: a causal model's labels are shifted before (`next_tokens`).
+    """
+    supervised = labels != IGNORED  # (B, T)
+    return Choices(logits[supervised], labels[supervised], supervised.nonzero()[:, 0])
+
+
+def of_labels(logits: torch.Tensor, targets: torch.Tensor) -> Choices:
+    """A choice between yes and no for each of C labels, for log sigmoid(z) = log softmax([0, z])[1]. `logits`, `targets` (B, C)."""
+    pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1).flatten(0, 1)  # (B C, 2)
+    owners = torch.arange(len(targets), device=targets.device).repeat_interleave(targets.shape[1])
+    return Choices(pairs, targets.flatten().long(), owners, 1 / targets.shape[1])
 
 
 def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """-sum over an example's supervised tokens of log softmax(logits)[label], in nats.
-
-    `logits` (B, T, V), `labels` (B, T) of ids, IGNORED where nothing is supervised -> (B,). The label of a position is what
-    its own logits are compared with: a causal model's labels are shifted before (`next_tokens`).
-    """
-    supervised = labels != IGNORED  # (B, T)
-    values = F.cross_entropy(logits[supervised].float(), labels[supervised], reduction="none")  # (S,) of S supervised tokens
-    owners = supervised.nonzero()[:, 0]  # (S,)
-    return torch.zeros(len(labels), dtype=values.dtype, device=values.device).index_add(0, owners, values)
+    """-sum over an example's supervised tokens of log softmax(logits)[label], in nats: (B, T, V), (B, T) -> (B,)."""
+    return by_example([of_tokens(logits, labels)], len(labels))
 
 
 def next_tokens(labels: torch.Tensor) -> torch.Tensor:
     """Labels for logits that foretell the next token: (B, T) moved one to the left, the last position IGNORED."""
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
-
-
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """-log softmax(logits)[target], in nats. `logits` (B, C), `targets` (B,) of class ids -> (B,)."""
-    return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def binary_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from burnish.core.errors import ModelError, nearest
-from burnish.core.protocols import Anatomy
+from burnish.core.protocols import Anatomy, Course, Technique
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 
@@ -53,6 +53,9 @@ class Lora(Spec):
                 trainable_token_indices=list(anatomy.new_tokens) or None,
             ),
         )
+
+    def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
+        return []
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         """The adapter as peft saves it, with the configuration and a link to the pretrained weights beside it, so that

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from burnish.core.errors import ModelError
-from burnish.core.protocols import Anatomy
+from burnish.core.protocols import Anatomy, Course, Technique
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 
@@ -36,6 +36,9 @@ def train_only(model: nn.Module, names: Iterable[str]) -> nn.Module:
 
 class OwnParameters(Spec):
     """A method whose result is an ordinary model."""
+
+    def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
+        return []
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         model.save_pretrained(folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from burnish import build
 from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, count
 from burnish.core.evaluation import Evaluation
+from burnish.core.protocols import Course
 from burnish.core.rundir import RunFolder, next_free
 from burnish.engine import checkpoint
 from burnish.engine.batches import Budget, Order, positions
@@ -122,19 +124,7 @@ class Session:
         same_data(folder, gathered)
         parts = build.assemble(recipe, gathered, note, lambda what, done, total: emit(Working(what, done, total)))
         recipe, settings = parts.recipe, parts.recipe.train
-        order = Order(len(parts.examples["train"]), settings.batch_size, settings.seed)
-        groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
-        step = Step(
-            model=parts.model,
-            objective=parts.learner,
-            examples=parts.examples["train"],
-            optimizer=recipe.optimizer.build(groups),
-            runtime=parts.runtime,
-            budget=settings.micro_batch or parts.runtime.budget,
-            max_grad_norm=settings.max_grad_norm,
-            seed=settings.seed,
-            place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
-        )
+        order = build.order(parts)
         plan = Plan(
             duration=settings.duration,
             evaluate_every=settings.evaluate_every,
@@ -144,10 +134,28 @@ class Session:
             watched="validation" in parts.examples,
             patience=settings.patience,
         )
+        course = Course(order.steps_per_epoch, plan.total_steps)
+        groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
+        step = Step(
+            model=parts.model,
+            objective=build.objective(parts),
+            examples=parts.examples["train"],
+            optimizer=recipe.optimizer.build(groups),
+            runtime=parts.runtime,
+            budget=settings.micro_batch or parts.runtime.budget,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            techniques=build.techniques(parts, course),
+            place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
+        )
         session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
         session.restore(note)
         session.record(recipe)
         return session
+
+    @property
+    def trained(self) -> checkpoint.Trained:
+        return checkpoint.Trained(self.parts.model, self.step.optimizer, self.step.techniques)
 
     def restore(self, note: Callable[[str], None]) -> None:
         """Brings model, optimizer and progress to the newest whole checkpoint, and the machine to how the run began."""
@@ -156,7 +164,7 @@ class Session:
             note(f"computing with {count(threads, 'thread')}, as the run began: the last bits of a sum depend on it")
         newest = checkpoint.newest_whole(self.folder, note)
         if newest is not None:
-            self.progress = checkpoint.load(newest, self.parts.model, self.step.optimizer)
+            self.progress = checkpoint.load(newest, self.trained)
             if self.progress.budget:
                 self.step.budget = Budget.parse(self.progress.budget)
             note(f"going on after step {self.progress.step}")
@@ -254,19 +262,30 @@ class Session:
 
     def save(self, progress: Progress) -> int:
         progress.budget = str(self.step.budget)
-        return checkpoint.save(self.folder, self.parts.model, self.step.optimizer, progress, self.parts.recipe.train.save_limit)
+        return checkpoint.save(self.folder, self.trained, progress, self.parts.recipe.train.save_limit)
 
     def watch(self) -> Mapping[str, float]:
         """Scores the validation rows while training; the last result is kept, for it may be that of the kept weights."""
         began = time.monotonic()
         evaluation = self.evaluated("validation", self.parts.runtime)
         self.last_watch = (self.progress.step, evaluation, time.monotonic() - began)
+        for technique in self.step.techniques:
+            technique.evaluated(self.progress.step, evaluation.metrics)
         return evaluation.metrics
 
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
         engine = Engine(parts.model, parts.learner, runtime, self.interruption.check, self.working)
-        return parts.learner.evaluate(engine, parts.examples[part], parts.gathered.rows[part])
+        with self.measured():
+            return parts.learner.evaluate(engine, parts.examples[part], parts.gathered.rows[part])
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """The weights that are to be measured and kept are in the model for a while."""
+        with ExitStack() as stack:
+            for technique in self.step.techniques:
+                stack.enter_context(technique.evaluating())
+            yield
 
     def working(self, what: str, done: int, total: int) -> None:
         self.emit(Working(what, done, total))
@@ -276,7 +295,7 @@ class Session:
         parts, progress = self.parts, self.progress
         kept = progress.best_step if progress.best_step >= 0 else progress.step
         if kept != progress.step:
-            checkpoint.load_weights(checkpoint.require_whole(self.folder, kept), parts.model)
+            checkpoint.load_weights(checkpoint.require_whole(self.folder, kept), self.trained)
         self.folder.replace_folder(self.folder.model, self.export)
         if "validation" in parts.examples or parts.learner.foretold:
             self.measure(self.tried(), kept)
@@ -292,7 +311,7 @@ class Session:
             ) from trouble
 
     def export(self, folder: Path) -> None:
-        with checkpoint.os_errors(), quiet():
+        with checkpoint.os_errors(), quiet(), self.measured():
             self.parts.recipe.method.save(self.parts.model, folder, self.parts.base_files)
             self.parts.tokenizer.save_pretrained(folder)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import Batch, Inference, Key, Row
+from burnish.core.protocols import Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
@@ -186,24 +186,34 @@ class Answerer:
             tokens=int(examples.lengths[chosen].sum()),
         )
 
-    def logits(self, model: nn.Module, batch: Batch) -> list[torch.Tensor]:
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        return model(**batch.inputs, **wanted)
+
+    def logits(self, output: Any, batch: Batch) -> list[torch.Tensor]:
         """Start and end logits, (B, T) each, -inf where padding stands."""
-        found, padding = model(**batch.inputs), batch.inputs["attention_mask"] == 0
-        return [one.float().masked_fill(padding, float("-inf")) for one in (found.start_logits, found.end_logits)]
+        padding = batch.inputs["attention_mask"] == 0
+        return [one.float().masked_fill(padding, float("-inf")) for one in (output.start_logits, output.end_logits)]
+
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        from burnish.losses.likelihood import one_each
+
+        start, end = self.logits(output, batch)
+        return [one_each(start, batch.targets["start_positions"], 0.5), one_each(end, batch.targets["end_positions"], 0.5)]
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """(B,) -(log softmax(start)[first] + log softmax(end)[last]) / 2 of each window, in nats."""
-        from burnish.losses.likelihood import cross_entropy
+        from burnish.losses.likelihood import by_example
 
-        start, end = self.logits(model, batch)
-        return (cross_entropy(start, batch.targets["start_positions"]) + cross_entropy(end, batch.targets["end_positions"])) / 2
+        return by_example(self.choices(self.forward(model, batch), batch), len(batch.examples))
 
     def outputs(self, model: nn.Module, batch: Batch) -> list[torch.Tensor]:
         """(2, T) start and end logits of each window's own tokens."""
         import torch
 
         lengths = batch.inputs["attention_mask"].sum(dim=1).tolist()
-        return [one[:, :length] for one, length in zip(torch.stack(self.logits(model, batch), dim=1), lengths, strict=True)]
+        return [
+            one[:, :length] for one, length in zip(torch.stack(self.logits(self.forward(model, batch), batch), dim=1), lengths, strict=True)
+        ]
 
     def predict(self, inference: Inference, rows: Sequence[Row]) -> list[dict[str, Any]]:
         examples = self.encode(rows, labelled=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from burnish.core.evaluation import Sample, Samples
 from burnish.core.generation import Generation
-from burnish.core.protocols import IGNORED, Batch, Inference, Row
+from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Row
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded, stacked
 from burnish.metrics import language, text
@@ -47,11 +47,21 @@ def collate(examples: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     )
 
 
+def forward(model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+    return model(**batch.inputs, **wanted)
+
+
+def choices(output: Any, batch: Batch) -> list[Choices]:
+    from burnish.losses.likelihood import of_tokens
+
+    return [of_tokens(output.logits, batch.targets["labels"])]
+
+
 def losses(model: nn.Module, batch: Batch) -> torch.Tensor:
     """(B,) nats over each example's supervised tokens."""
-    from burnish.losses.likelihood import token_cross_entropy
+    from burnish.losses.likelihood import by_example
 
-    return token_cross_entropy(model(**batch.inputs).logits, batch.targets["labels"])
+    return by_example(choices(forward(model, batch), batch), len(batch.examples))
 
 
 def outputs(model: nn.Module, batch: Batch) -> torch.Tensor:

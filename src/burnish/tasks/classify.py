@@ -15,7 +15,7 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import Batch, Inference, Key, Row
+from burnish.core.protocols import Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
@@ -203,8 +203,14 @@ class Classifier:
             tokens=int(examples.lengths[chosen].sum()),
         )
 
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        return model(**batch.inputs, **wanted)
+
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        return self.task.kind.choices(output.logits, batch.targets["labels"])
+
     def outputs(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        return model(**batch.inputs).logits  # (B, C)
+        return self.forward(model, batch).logits  # (B, C)
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         return self.task.kind.losses(self.outputs(model, batch), batch.targets["labels"])  # (B,)

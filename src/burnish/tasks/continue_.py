@@ -16,7 +16,7 @@ from pydantic import Field
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation
 from burnish.core.generation import Generation
-from burnish.core.protocols import IGNORED, Batch, Inference, Key, Row
+from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import View
@@ -170,6 +170,12 @@ class Continuer:
 
     def collate(self, examples: Encoded, indices: Sequence[int], key: Key) -> Batch:
         return causal.collate(examples, indices, self.tokenizer.pad_token_id)
+
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        return causal.forward(model, batch, **wanted)
+
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        return causal.choices(output, batch)
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         return causal.losses(model, batch)

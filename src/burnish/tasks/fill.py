@@ -16,7 +16,7 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import IGNORED, Batch, Inference, Key, Row
+from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
@@ -204,10 +204,18 @@ class Filler:
         targets = {"labels": stacked(Ragged(np.concatenate(truth), offsets), places, IGNORED)}  # (B, T)
         return Batch(inputs, targets, chosen, float((targets["labels"] != IGNORED).sum()), tokens)
 
-    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        from burnish.losses.likelihood import token_cross_entropy
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        return model(**batch.inputs, **wanted)
 
-        return token_cross_entropy(model(**batch.inputs).logits, batch.targets["labels"])  # (B,)
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        from burnish.losses.likelihood import of_tokens
+
+        return [of_tokens(output.logits, batch.targets["labels"])]
+
+    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        from burnish.losses.likelihood import by_example
+
+        return by_example(self.choices(self.forward(model, batch), batch), len(batch.examples))  # (B,)
 
     def outputs(self, model: nn.Module, batch: Batch) -> Sequence[torch.Tensor]:
         """Of each example (M, 4), for each hidden token its place, the nats it cost, the likeliest token and its probability;

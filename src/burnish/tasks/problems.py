@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from burnish.core.evaluation import Matrix, Table
+from burnish.core.protocols import Choices
 from burnish.metrics import classification
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Problem(Protocol):
         ...
 
     def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
+
+    def choices(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[Choices]: ...
 
     def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]: ...
 
@@ -79,6 +82,11 @@ class SingleLabel:
 
         return cross_entropy(outputs, targets)
 
+    def choices(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[Choices]:
+        from burnish.losses.likelihood import one_each
+
+        return [one_each(outputs, targets)]
+
     def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
         shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
         probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)  # (N, C)
@@ -118,6 +126,11 @@ class MultiLabel:
 
         return binary_cross_entropy(outputs, targets)
 
+    def choices(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[Choices]:
+        from burnish.losses.likelihood import of_labels
+
+        return [of_labels(outputs, targets)]
+
     def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
         probabilities = 1 / (1 + np.exp(-outputs.astype(np.float64)))  # (N, C)
         return [
@@ -155,6 +168,9 @@ class Regression:
         from burnish.losses.likelihood import squared_error
 
         return squared_error(outputs, targets)
+
+    def choices(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[Choices]:
+        return []
 
     def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
         return [{"value": float(value)} for value in outputs[:, 0]]

@@ -16,7 +16,7 @@ from pydantic import Field
 from burnish.core.errors import DataError, ModelError
 from burnish.core.evaluation import Evaluation, Sample, Samples
 from burnish.core.generation import Generation
-from burnish.core.protocols import IGNORED, Batch, Inference, Key, Row
+from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
@@ -233,12 +233,20 @@ class Rewriter:
             tokens=int(examples.lengths[chosen].sum()),
         )
 
-    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        from burnish.losses.likelihood import token_cross_entropy
-
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
         self.require_fit(model)
         read = moved_right(model, batch.targets["labels"])
-        return token_cross_entropy(model(**{**batch.inputs, "decoder_input_ids": read}).logits, batch.targets["labels"])
+        return model(**{**batch.inputs, "decoder_input_ids": read}, **wanted)
+
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        from burnish.losses.likelihood import of_tokens
+
+        return [of_tokens(output.logits, batch.targets["labels"])]
+
+    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        from burnish.losses.likelihood import by_example
+
+        return by_example(self.choices(self.forward(model, batch), batch), len(batch.examples))  # (B,)
 
     def require_fit(self, model: Any) -> None:
         """Raises ModelError where the model cannot begin a text, or has no place for texts as long as the task has."""

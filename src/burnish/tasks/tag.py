@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Section
-from burnish.core.protocols import IGNORED, Batch, Inference, Key, Row
+from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
@@ -301,10 +301,18 @@ class Tagger:
             tokens=int(examples.lengths[chosen].sum()),
         )
 
-    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        from burnish.losses.likelihood import token_cross_entropy
+    def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
+        return model(**batch.inputs, **wanted)
 
-        return token_cross_entropy(model(**batch.inputs).logits, batch.targets["labels"])  # (B,)
+    def choices(self, output: Any, batch: Batch) -> list[Choices]:
+        from burnish.losses.likelihood import of_tokens
+
+        return [of_tokens(output.logits, batch.targets["labels"])]
+
+    def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        from burnish.losses.likelihood import by_example
+
+        return by_example(self.choices(self.forward(model, batch), batch), len(batch.examples))  # (B,)
 
     def outputs(self, model: nn.Module, batch: Batch) -> list[torch.Tensor]:
         """The logits (W, C) of each window's words, taken at their first pieces."""
