@@ -110,7 +110,7 @@ def test_nothing_is_pickled(make_step: MakeStep, folder: RunFolder) -> None:
             json.loads(content)
         else:
             length = int.from_bytes(content[:8], "little")
-            assert json.loads(content[8 : 8 + length]), "safetensors: a length, then a JSON header"
+            assert isinstance(json.loads(content[8 : 8 + length]), dict), "safetensors: a length, then a JSON header"
 
 
 # Torn ones
