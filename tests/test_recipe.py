@@ -383,3 +383,11 @@ def test_the_json_schema_accepts_the_recipes_that_we_ship_and_refuses_faulty_one
     assert [matches(schema, {**BUNDLED, **change}, schema) for change in bad] == [False] * len(bad)
     assert not matches(schema, {"task": "classify"}, schema)
     assert schema["properties"]["data"]["description"] == "Where the rows come from."
+
+
+def test_a_section_given_in_part_keeps_the_other_defaults_of_its_place() -> None:
+    task = {"name": "continue", "generation": {"temperature": 0.7}}
+    recipe = Recipe.model_validate({"model": "starter:minilm", "task": task, "data": {"train": "bundled:journal-train"}})
+    generation = recipe.task.generation
+    assert (generation.temperature, generation.samples, generation.max_new_tokens) == (0.7, 4, 48)
+    assert Recipe.model_validate(recipe.model_dump(mode="json")).task == recipe.task

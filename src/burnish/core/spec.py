@@ -24,6 +24,18 @@ class Spec(BaseModel):
         """A bare name stands for `{name: ...}`."""
         return {"name": value} if isinstance(value, str) and "name" in cls.model_fields else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def given_in_part(cls, value: Any) -> Any:
+        """A section of which only some fields are given keeps what the default of this place sets in the others."""
+        if not isinstance(value, Mapping):
+            return value
+        defaults = {key: field.default for key, field in cls.model_fields.items() if isinstance(field.default, Spec)}
+        usual = {key: default.model_dump(exclude_unset=True) for key, default in defaults.items()}
+        given = {key: section for key, section in value.items() if key in usual and isinstance(section, Mapping)}
+        same = {key: section for key, section in given.items() if section.get("name") == usual[key].get("name")}
+        return {**value, **{key: {**usual[key], **section} for key, section in same.items()}}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Tells editors of the bare name where it is free text; a name out of a list is told by `Choice`."""
