@@ -26,12 +26,12 @@ from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
 from burnish.models.load import quiet
-from burnish.optim.groups import parameter_groups
 from burnish.plan.parameters import by_role
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
+from burnish.run.stepping import make_step
 
 Source = str | Path | Mapping[str, Any] | Recipe
 LOOKED_AT = 100
@@ -134,20 +134,7 @@ class Session:
             watched="validation" in parts.examples,
             patience=settings.patience,
         )
-        course = Course(order.steps_per_epoch, plan.total_steps)
-        groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
-        step = Step(
-            model=parts.model,
-            objective=build.objective(parts),
-            examples=parts.examples["train"],
-            optimizer=recipe.optimizer.build(groups),
-            runtime=parts.runtime,
-            budget=settings.micro_batch or parts.runtime.budget,
-            max_grad_norm=settings.max_grad_norm,
-            seed=settings.seed,
-            techniques=build.techniques(parts, course),
-            place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
-        )
+        step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps))
         session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
         session.restore(note)
         session.record(recipe)
@@ -182,6 +169,8 @@ class Session:
 
         self.emit = told_and_recorded
         self.step.note = lambda message: told_and_recorded(Noted(message))
+        for technique in self.step.techniques:
+            technique.announce(told_and_recorded)
         self.folder.write_text("recipe.yaml", recipe.to_yaml())
         if self.folder.read("environment.json") is None:
             self.folder.write("environment.json", environment(self.parts.runtime.device.type))
@@ -270,7 +259,7 @@ class Session:
         evaluation = self.evaluated("validation", self.parts.runtime)
         self.last_watch = (self.progress.step, evaluation, time.monotonic() - began)
         for technique in self.step.techniques:
-            technique.evaluated(self.progress.step, evaluation.metrics)
+            technique.evaluated(self.progress.step, evaluation.metrics, self.progress.recent_loss())
         return evaluation.metrics
 
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
