@@ -119,7 +119,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
         setattr(model.generation_config, name, value)
     tokenizer.model_max_length = max_length = allowed_length(recipe, tokenizer, model)
     anatomy_ = replace(anatomy(model), fresh=fresh, new_tokens=new_tokens)
-    in_files = not (recipe.model.fresh or new_tokens) and set(fresh) <= set(anatomy_.head)
+    in_files = not (recipe.model.fresh or new_tokens or recipe.model.layers) and set(fresh) <= set(anatomy_.head)
     base_files = load.weight_files(recipe.model) if in_files else None
     with load.quiet():
         model = recipe.method.apply(model, anatomy_)
@@ -147,9 +147,13 @@ def objective(parts: Parts) -> Objective:
     return Reshaped(parts.learner, loss.build(None))
 
 
-def techniques(parts: Parts, course: Course) -> list[Technique]:
+def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -> list[Technique]:
     """What takes part in every step, in this order."""
-    return list(parts.recipe.method.techniques(parts.model, parts.anatomy, course))
+    from burnish.engine.averaging import Average
+
+    taking_part = list(parts.recipe.method.techniques(parts.model, parts.anatomy, course))
+    decay = parts.recipe.train.ema
+    return [*taking_part, *([Average(optimizer, decay)] if decay is not None else [])]
 
 
 def require_metric(recipe: Recipe) -> None:
@@ -227,9 +231,10 @@ def allowed_length(recipe: Recipe, tokenizer: Any, model: Any) -> int:
     """Tokens a row may have. Raises DataError where the recipe asks for more than the model can read."""
     from burnish.models.load import length_limit
 
-    limit, wanted = length_limit(tokenizer, model), recipe.data.max_length
-    if wanted is not None and wanted > limit:
-        raise DataError(f"`data.max_length`: {wanted} tokens are more than {recipe.model.name} can read, {limit}.")
+    limit, wanted = length_limit(tokenizer, model) - recipe.method.positions, recipe.data.max_length
+    if limit < 1 or (wanted is not None and wanted > limit):
+        taken = f" beside the {recipe.method.positions} virtual tokens of method={recipe.method.name}" if recipe.method.positions else ""
+        raise DataError(f"`data.max_length`: {wanted or 1} tokens are more than {recipe.model.name} can read{taken}, {limit}.")
     return wanted or limit
 
 

@@ -5,7 +5,7 @@ Legend: B examples in a micro-batch, T tokens, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +201,7 @@ class Anatomy:
     """Where a model keeps its embeddings, blocks and head: names of parameters and modules, lowest block first.
 
     `fresh` are parameters that no pretrained weights filled, `new_tokens` ids that the task added to the vocabulary: those have to
-    learn, whatever else does.
+    learn, whatever else does. `attention_outputs` and `feed_forward_outputs` are the linear layers that end a block's parts.
     """
 
     embeddings: Sequence[str]
@@ -212,13 +212,28 @@ class Anatomy:
     head_modules: Sequence[str] = ()
     fresh: Sequence[str] = ()
     new_tokens: Sequence[int] = ()
+    attention_outputs: Sequence[str] = ()
+    feed_forward_outputs: Sequence[str] = ()
 
     def role(self, name: str) -> str:
         """`embeddings`, `block 1` or `head`, for a parameter of the model or for one that a method hung into it."""
+        name = self.own_name(name)
+        if name.startswith("prompt_encoder."):  # peft's virtual tokens
+            return "embeddings"
         for number, (module, own) in enumerate(zip(self.block_modules, self.blocks, strict=True), start=1):
             if name.startswith(module + ".") or name in own:
                 return f"block {number}"
         return "embeddings" if name in self.embeddings else "head"
+
+    def own_name(self, name: str) -> str:
+        """The model's own name of a parameter that peft may have wrapped: `base_model.model.encoder.base_layer.weight` without what was added."""
+        for wrapped in (".base_layer.", ".original_module.", ".token_adapter."):
+            name = name.replace(wrapped, ".")
+        roots = {own.partition(".")[0] for own in (*self.embeddings, *self.head, *self.block_modules)}
+        for prefix in ("base_model.model.", "base_model."):
+            if name.startswith(prefix) and name.removeprefix(prefix).partition(".")[0] in roots:
+                return name.removeprefix(prefix)
+        return name
 
 
 class Technique:
@@ -232,14 +247,17 @@ class Technique:
         return 0.0
 
     def updated(self, step: int) -> None:
-        """Update `step` has moved the weights."""
+        """Update `step` has moved the weights; their gradients (clipped) are still there."""
 
-    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The validation rows were scored after `step` updates."""
+    def evaluated(self, step: int, metrics: Mapping[str, float], training: float) -> None:
+        """The validation rows were scored after `step` updates; `training` is the mean training loss since they last were."""
 
     def evaluating(self) -> AbstractContextManager[None]:
         """Puts the weights in place that are to be measured and kept, where these are not those that learn."""
         return nullcontext()
+
+    def announce(self, tell: Callable[[Any], None]) -> None:
+        """`tell` takes events of the engine: the way to say what is done on the way."""
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """What a checkpoint has to keep of it: tensors, and values that JSON can hold."""
@@ -258,7 +276,12 @@ class Course:
 
 
 class Method(Protocol):
-    """Decides which parameters learn, and in which form, and saves what they became as a folder that transformers loads."""
+    """Decides which parameters learn, and in which form, saves what they became as a folder, and opens that folder again."""
+
+    @property
+    def positions(self) -> int:
+        """How many of the positions that the model can read the method takes for itself (virtual tokens)."""
+        ...
 
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         """The model to train, in which exactly the chosen parameters require a gradient."""
@@ -270,6 +293,14 @@ class Method(Protocol):
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         """`base` are the files of the pretrained weights, None where some fresh weights are in no file."""
+        ...
+
+    def open(self, folder: Path, load: Callable[[Path], Any]) -> nn.Module:
+        """The model that `save` left in `folder`. `load` is transformers' way to open a folder of whole weights."""
+        ...
+
+    def merged(self, folder: Path, load: Callable[[Path], Any]) -> Any:
+        """The same function as plain weights, without adapters. Raises ModelError where what was learned is no weight of the model's own."""
         ...
 
 

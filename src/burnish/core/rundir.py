@@ -142,7 +142,8 @@ class RunFolder:
 
     def rewind_metrics(self, step: int, evaluated: int | None = None) -> None:
         """Drops what was recorded after `step`, and evaluations after `evaluated`: a resumed run will record them again."""
-        limits = {"evaluation": step if evaluated is None else max(evaluated, 0)}
+        # What was seen after `step` updates is moved, and told, as the next step begins: after the checkpoint of that step.
+        limits = {"evaluation": step if evaluated is None else max(evaluated, 0), "move": step - 1}
         lines = [line for line in self.read_metrics() if line["step"] <= limits.get(line.get("kind", ""), step)]
         kept = [json.dumps(line, ensure_ascii=False) for line in lines]
         with disk_errors(f"Writing {self.metrics}"):

@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 from burnish.core.errors import disk_errors
 from burnish.core.rundir import RunFolder, finite
-from burnish.engine.events import Evaluated, Event, Noted, Stepped
+from burnish.engine.events import Evaluated, Event, Moved, Noted, Stepped
 
 
 class Recorder:
-    """Appends a line to metrics.jsonl for each step, evaluation and note."""
+    """Appends a line to metrics.jsonl for each step, evaluation, move and note."""
 
     def __init__(self, run: RunFolder, step: int = 0) -> None:
         self.run = run
@@ -23,6 +23,8 @@ class Recorder:
             self.append({"kind": "step", **asdict(event)})
         elif isinstance(event, Evaluated):
             self.append({"kind": "evaluation", **asdict(event)})
+        elif isinstance(event, Moved):
+            self.append({"kind": "move", **asdict(event)})
         elif isinstance(event, Noted):
             self.append({"kind": "note", "step": self.step, "message": event.message})
 

@@ -38,6 +38,20 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Something was turned while training, from `before` to `after`, by what was seen after `step` updates.
+
+    `what` is `learning rate` (a factor on the schedule's), `dropout` (a probability added to every one), or `weight decay` (a factor).
+    """
+
+    step: int
+    what: str
+    before: float
+    after: float
+    why: str
+
+
+@dataclass(frozen=True)
 class Saved:
     """A whole checkpoint stands on disk."""
 
@@ -69,5 +83,5 @@ class Began:
     facts: Mapping[str, Any]
 
 
-Event = Began | Stepped | Evaluated | Saved | Noted | Working
+Event = Began | Stepped | Evaluated | Moved | Saved | Noted | Working
 Listener = Callable[[Event], None]

@@ -81,7 +81,7 @@ class Loop:
         began = time.monotonic()
         metrics = self.evaluate()
         best = self.selection.judge(progress, metrics) if self.selection else False
-        progress.evaluated, progress.evaluated_seconds = progress.step, progress.seconds
+        progress.evaluated, progress.evaluated_seconds, progress.evaluated_loss_sum = progress.step, progress.seconds, progress.loss_sum
         epoch = progress.step / self.order.steps_per_epoch
         self.emit(Evaluated(progress.step, epoch, "validation", metrics, time.monotonic() - began, best))
 

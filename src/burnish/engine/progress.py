@@ -22,6 +22,7 @@ class Progress:
     loss_sum: float = 0.0
     evaluated: int = -1
     evaluated_seconds: float = 0.0
+    evaluated_loss_sum: float = 0.0
     saved: int = -1
     saved_seconds: float = 0.0
     best_step: int = -1
@@ -31,6 +32,10 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def recent_loss(self) -> float:
+        """The mean training loss of the steps since the last evaluation."""
+        return (self.loss_sum - self.evaluated_loss_sum) / max(self.step - max(self.evaluated, 0), 1)
 
 
 @dataclass(frozen=True)

@@ -47,5 +47,8 @@ class Train(Spec):
     patience: int | None = Field(default=None, ge=1)
     """Stop early after so many evaluations without a better `keep_best` metric."""
 
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a running average of the weights, which is what is evaluated and kept; 0.99 for short runs to 0.9999, null for none."""
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""

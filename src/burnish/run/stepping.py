@@ -12,15 +12,16 @@ def make_step(parts: build.Parts, course: Course) -> Step:
     """The step of a run, at its beginning."""
     recipe, settings = parts.recipe, parts.recipe.train
     groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
+    optimizer = recipe.optimizer.build(groups)
     return Step(
         model=parts.model,
         objective=build.objective(parts),
         examples=parts.examples["train"],
-        optimizer=recipe.optimizer.build(groups),
+        optimizer=optimizer,
         runtime=parts.runtime,
         budget=settings.micro_batch or parts.runtime.budget,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        techniques=build.techniques(parts, course),
+        techniques=build.techniques(parts, course, optimizer),
         place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
     )
