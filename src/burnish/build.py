@@ -53,6 +53,7 @@ class Parts:
     runtime: Runtime
     max_length: int
     base_files: list[Path] | None
+    weights: dict[str, int]
 
 
 def gather(recipe: Recipe) -> Gathered:
@@ -105,6 +106,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     from burnish.engine.runtime import Runtime
     from burnish.models import load
     from burnish.models.blocks import anatomy
+    from burnish.models.quantized import footprint
 
     runtime = Runtime(recipe.train.device, recipe.train.precision)
     tokenizer = load.load_tokenizer(recipe.model)
@@ -114,7 +116,9 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     recipe = recipe.model_copy(update={"task": learner.task})
     require_metric(recipe)
     note(f"loading {recipe.model.name}")
-    model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), **learner.config)
+    device = runtime.device.type
+    model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), device, **learner.config)
+    weights = footprint(model)
     for name, value in learner.generation.items():
         setattr(model.generation_config, name, value)
     tokenizer.model_max_length = max_length = allowed_length(recipe, tokenizer, model)
@@ -124,7 +128,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     with load.quiet():
         model = recipe.method.apply(model, anatomy_)
     model.to(runtime.device)
-    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files)
+    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files, weights)
     for part in list(gathered.rows):
         encode_part(parts, part, note, tell)
     gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + new_token_warnings(parts)

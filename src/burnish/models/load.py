@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.core.errors import ModelError
 from burnish.core.network import hub_reachable
-from burnish.models import fresh
+from burnish.models import fresh, layers, quantized
 from burnish.models.spec import Model
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ def load_tokenizer(spec: Model) -> Any:
     return tokenizer
 
 
-def load_model(spec: Model, auto_class: str, tokenizer: Any, seed: int, added: int = 0, **config: Any) -> tuple[nn.Module, list[str]]:
+def load_model(
+    spec: Model, auto_class: str, tokenizer: Any, seed: int, added: int = 0, device: str = "cpu", **config: Any
+) -> tuple[nn.Module, list[str]]:
     """The model under a head of `auto_class` (a name in transformers), and the parameters that start fresh.
 
     `config` sets fields of the model's configuration that the task decides, such as `num_labels`. `added` is how many tokens the
     task has added to the tokenizer: the model's embeddings grow to hold them, each about the mean of the others. Fresh weights are a
-    function of `seed`.
+    function of `seed`. Quantised weights are put on `device` at once (`cpu`, `cuda`), others stay on the CPU.
     """
     import torch
     import transformers
@@ -63,7 +65,9 @@ def load_model(spec: Model, auto_class: str, tokenizer: Any, seed: int, added: i
             model = auto.from_config(settings, dtype=getattr(torch, spec.dtype), trust_remote_code=spec.trust_remote_code)
             names = [name for name, _ in model.named_parameters()]
         else:
-            model, names = pretrained(spec, auto, config)
+            model, names = pretrained(spec, auto, config, device)
+            if spec.layers is not None:
+                names = layers.keep_blocks(model, spec.layers, names)
         if spec.tokenizer is not None:
             check_reopening(model.config, tokenizer, spec.trust_remote_code)
     check_vocabulary(spec, model, len(tokenizer) - added)
@@ -85,21 +89,25 @@ def fresh_settings(spec: Model, tokenizer: Any, config: Mapping[str, Any]) -> An
     return fresh.altered_config(settings, spec.config, tokenizer if spec.tokenizer is not None else None, config)
 
 
-def pretrained(spec: Model, auto: Any, config: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def pretrained(spec: Model, auto: Any, config: Mapping[str, Any], device: str = "cpu") -> tuple[Any, list[str]]:
     """The model with its weights, and the parameters that these leave fresh."""
     import torch
     from transformers import AutoConfig
 
     source, access = spec.source(), spec.access()
+    settings = AutoConfig.from_pretrained(source, **access, **config)
+    quantized.require_plain(settings, spec.name)
     model, info = auto.from_pretrained(
         source,
-        config=AutoConfig.from_pretrained(source, **access, **config),
+        config=settings,
         dtype=getattr(torch, spec.dtype),
         use_safetensors=True,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        **(quantized.options(spec.quantize, auto, settings, device, spec.trust_remote_code) if spec.quantize else {}),
         **access,
     )
+    quantized.settle(model)
     return model, check_fresh(spec, model, info)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from burnish.models import load
+from burnish.models import layers, load
 from burnish.models.spec import Model
 
 if TYPE_CHECKING:
@@ -26,4 +26,6 @@ def skeleton(spec: Model, auto_class: str, tokenizer: Any, config: Mapping[str, 
         else:
             settings = transformers.AutoConfig.from_pretrained(spec.source(), **spec.access(), **config)
         model: nn.Module = getattr(transformers, auto_class).from_config(settings, trust_remote_code=spec.trust_remote_code)
+        if spec.layers is not None:
+            layers.keep_blocks(model, spec.layers)
     return model

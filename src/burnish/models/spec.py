@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from burnish.core.errors import ModelError, nearest
 from burnish.core.network import hub_reachable
 from burnish.core.spec import Spec
 from burnish.models import starters
+from burnish.models.quantize import Quantize
 
 NEW = "new:"
 BUNDLED = "bundled:"
@@ -30,11 +32,17 @@ class Model(Spec):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights; float32 trains best where memory allows."""
 
+    quantize: Quantize | None = None
+    """Hold the pretrained weights in few bits: nf4 (a seventh of the memory) or int8 (a quarter); they stay fixed, so method=lora or the like."""
+
     from_scratch: bool = False
     """Keep the architecture and tokenizer, but start from fresh random weights (a baseline that shows what pretraining gave)."""
 
     config: dict[str, Any] = {}
     """Fields of the architecture's configuration to set, such as num_hidden_layers: 4; for new: and from_scratch models."""
+
+    layers: int | list[int] | None = None
+    """Blocks of each stack to keep with their weights: a number (evenly spread) or places from 0, such as [0, 2, 4]; null keeps all."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for sources that you trust as you trust a program."""
@@ -66,7 +74,7 @@ class Model(Spec):
 
     def fault(self) -> str | None:
         """What is plainly wrong, found without loading anything."""
-        found = [self.name_fault(), self.tokenizer_fault(), self.config_fault()]
+        found = [self.name_fault(), self.tokenizer_fault(), self.config_fault(), self.layers_fault(), self.quantize_fault()]
         return "; ".join(fault for fault in found if fault) or None
 
     def name_fault(self) -> str | None:
@@ -91,6 +99,25 @@ class Model(Spec):
         if not self.config or self.fresh:
             return None
         return "`config` is for new: and from_scratch models: pretrained weights fit the configuration that they came with"
+
+    def quantize_fault(self) -> str | None:
+        if self.quantize is None:
+            return None
+        if self.fresh:
+            return "`quantize` holds pretrained weights in few bits: a model of random weights has to learn them all, and needs every bit"
+        if self.dtype != "float32":
+            return "`quantize` leaves everything but the blocks' weights in float32: leave `dtype` out; quantize.compute is the format of products"
+        return self.quantize.fault()
+
+    def layers_fault(self) -> str | None:
+        if self.layers is None:
+            return None
+        if self.fresh:
+            return "`layers` keeps pretrained blocks: a model of random weights gets its number of blocks from `config`"
+        kept = [self.layers - 1] if isinstance(self.layers, int) else self.layers
+        if kept and kept[0] >= 0 and all(before < after for before, after in itertools.pairwise(kept)):
+            return None
+        return f"`layers`: write how many blocks to keep (3), or their places from 0 in rising order ([0, 2, 4]); got {self.layers}"
 
     def folder(self) -> tuple[str | None, Path | None]:
         """What is wrong with the name, and the folder that it means (None for a hub id)."""
