@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from burnish.core import registry
+from burnish.core.duration import Duration
 from burnish.core.errors import BurnishError, DataError, RecipeError, nearest
 from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, sources
@@ -184,9 +185,13 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         problems.append("`train.keep_best` needs validation rows: give data.validation a file or a share such as 10%")
     if train and train.patience and not train.keep_best:
         problems.append("`train.patience` needs `train.keep_best`: the metric that has to get better")
-    warmup = getattr(schedule, "warmup", None)
-    if train and warmup is not None and train.duration.timed and warmup.unit == "st" and warmup.value:
-        problems.append("`schedule.warmup`: a run limited by time has no fixed number of steps; give the warm-up in percent")
+    problems += train.faults() if train else []
+    if train and train.precision == "fp16" and (dtype := getattr(sections.get("model"), "dtype", "float32")) != "float32":
+        problems.append(f"`train.precision`: fp16 needs weights in float32 to add small steps to; model.dtype is {dtype}")
+    for key, length in schedule or ():
+        if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
+            name = key.replace("warmup", "warm-up")
+            problems.append(f"`schedule.{key}`: a run limited by time has no fixed number of steps; give the {name} in percent")
     return problems
 
 

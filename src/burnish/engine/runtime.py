@@ -40,7 +40,7 @@ class Runtime:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.float16 if self.precision == "fp16" else torch.bfloat16)
 
     def seed(self, seed: int, step: int) -> None:
         """Sets every generator as a function of (seed, step), so that a step draws the same however the run came to it."""

@@ -26,8 +26,17 @@ class Train(Spec):
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     """The gradient is scaled down to this norm where it is longer; null for no clipping."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the computation; bf16 (autocast) is faster on GPUs and slower on most CPUs."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the computation: that of the weights (fp32), or by autocast bf16 or (with a scaled loss) fp16, faster on GPUs only."""
+
+    checkpoint_blocks: int | None = Field(default=None, ge=1)
+    """Every n-th block is computed again in backward instead of being kept: 1 saves most memory for a third more time; null for none."""
+
+    offload: list[Literal["activations", "optimizer"]] = []
+    """What waits in the CPU's memory where a GPU computes: what backward needs (activations), the optimizer's state and update (optimizer)."""
+
+    in_backward: bool = False
+    """Each weight moves within backward as soon as its gradient is whole, which is then dropped; for whole batches without clipping."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of fresh weights, order of the data and dropout."""
@@ -52,3 +61,17 @@ class Train(Spec):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+
+    def faults(self) -> list[str]:
+        """Settings of this section that do not go together."""
+        if not self.in_backward:
+            return []
+        alone = "`train.in_backward` moves each weight before the other gradients are known: "
+        found = []
+        if self.max_grad_norm is not None:
+            found.append(f"{alone}the norm of the whole gradient cannot be clipped; say train.max_grad_norm=null")
+        if self.precision == "fp16":
+            found.append(f"{alone}an overflow of fp16 would be seen too late; say train.precision=bf16 or fp32")
+        if self.micro_batch is not None and (self.micro_batch.unit != "ex" or self.micro_batch.size < self.batch_size):
+            found.append(f"{alone}a batch goes through at once; leave train.micro_batch out, or say train.micro_batch={self.batch_size}")
+        return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from burnish.core.errors import NonFiniteError, listing
 from burnish.core.protocols import Objective, Technique
 from burnish.engine.batches import Budget, micro_batches
 from burnish.engine.runtime import Runtime, is_out_of_memory
+from burnish.engine.update import Update
 
 SHOWN = 8
 
@@ -44,7 +46,8 @@ class Step:
     """Forward, backward, clip, update.
 
     `techniques` take part in every step; `prepare` makes the examples of a step where they are not those that were encoded (rows
-    augmented anew), one for each of its indices. `place` names an example for messages; `note` takes a sentence for the user.
+    augmented anew), one for each of its indices. `update` is how gradients move weights; within `keeping`, a forward pass keeps what
+    backward needs. `place` names an example for messages; `note` takes a sentence for the user.
     """
 
     model: torch.nn.Module
@@ -57,12 +60,18 @@ class Step:
     seed: int = 0
     techniques: Sequence[Technique] = ()
     prepare: Callable[[Sequence[int], int], Prepared] | None = None
+    update: Update | None = None
+    keeping: Callable[[], AbstractContextManager[object]] = nullcontext
     place: Callable[[int], str] = str
     note: Callable[[str], None] = lambda message: None
-    parameters: list[torch.nn.Parameter] = field(init=False)
+    mover: Update = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.mover = self.update or Update(self.optimizer)
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return self.mover.parameters
 
     def __call__(self, indices: Sequence[int], step: int, factor: float) -> Outcome:
         """Update number `step` (from 0) over the examples `indices`, at `factor` times the peak learning rate.
@@ -73,15 +82,20 @@ class Step:
             group["lr"] = group["initial_lr"] * factor
         for technique in self.techniques:
             technique.before(step)
+        self.mover.begin(step)
         outcome = self.accumulated(indices, step)
+        if overflow := self.mover.overflowed():
+            self.note(f"step {step + 1}: {overflow}")
+            outcome.grad_norm = math.inf
+            return outcome
         outcome.penalty = sum(technique.differentiated() for technique in self.techniques)
         outcome.grad_norm = self.clip()
         if not math.isfinite(outcome.grad_norm):
             self.refuse("gradient", outcome.grad_norm, step, indices)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.mover.move()
         for technique in self.techniques:
             technique.updated(step)
+        self.optimizer.zero_grad(set_to_none=True)
         return outcome
 
     def accumulated(self, indices: Sequence[int], step: int) -> Outcome:
@@ -93,7 +107,7 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self.optimizer.zero_grad(set_to_none=True)
+            self.mover.again()
             self.runtime.release()
             smaller = self.budget.halved(lengths_of(prepared))
             if smaller is None:
@@ -118,14 +132,14 @@ class Step:
             self.refuse("number of supervised units", 0, step, indices)
         for batch, group in zip(batches, groups, strict=True):
             batch = self.runtime.place(batch)
-            with self.runtime.autocast():
+            with self.runtime.autocast(), self.keeping():
                 losses = self.objective.losses(self.model, batch)  # (B,)
             finite = torch.isfinite(losses)
             if not finite.all():
                 bad = [indices[position] for position, good in zip(group, finite.tolist(), strict=True) if not good]
                 self.refuse("loss", losses.sum().item(), step, bad)
             loss = losses.sum() / weight
-            loss.backward()
+            self.mover.backward(loss)
             outcome.loss += loss.item()
             outcome.tokens += batch.tokens
             outcome.slots += batch.slots
@@ -133,11 +147,7 @@ class Step:
 
     def clip(self) -> float:
         """The norm of the gradient, which is then scaled down to `max_grad_norm` where it is longer."""
-        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if math.isfinite(norm) and norm > limit:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
-        return float(norm)
+        return self.mover.clip(self.max_grad_norm)
 
     def refuse(self, what: str, value: float, step: int, indices: Sequence[int]) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -2,26 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
 from burnish import build
-from burnish.core.protocols import Course
+from burnish.core.errors import ModelError, count
+from burnish.core.protocols import Course, Technique
+from burnish.engine.batches import Budget
+from burnish.engine.memory import OnHost, offloaded, recompute_blocks
+from burnish.engine.settings import Train
 from burnish.engine.step import Step
+from burnish.engine.update import InBackward, Scaled, Update
 from burnish.optim.groups import parameter_groups
 
 
 def make_step(parts: build.Parts, course: Course) -> Step:
-    """The step of a run, at its beginning."""
+    """The step of a run, at its beginning. Raises ModelError where its parts do not go together."""
     recipe, settings = parts.recipe, parts.recipe.train
     groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
-    optimizer = recipe.optimizer.build(groups)
+    optimizer: Any = OnHost(recipe.optimizer.build, groups) if away(parts, "optimizer") else recipe.optimizer.build(groups)
+    techniques = build.techniques(parts, course, optimizer)
+    update = make_update(parts, optimizer, techniques)
+    if settings.checkpoint_blocks is not None:
+        recompute_blocks(parts.model, parts.anatomy.block_modules, settings.checkpoint_blocks)
     return Step(
         model=parts.model,
         objective=build.objective(parts),
         examples=parts.examples["train"],
         optimizer=optimizer,
         runtime=parts.runtime,
-        budget=settings.micro_batch or parts.runtime.budget,
+        budget=budget(settings, parts),
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        techniques=build.techniques(parts, course, optimizer),
+        techniques=[*techniques, update] if isinstance(update, Scaled) else techniques,
+        update=update,
+        keeping=(lambda: offloaded(parts.runtime)) if away(parts, "activations") else nullcontext,
         place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
     )
+
+
+def away(parts: build.Parts, what: str) -> bool:
+    """Whether something is to wait in the CPU's memory: not where that is the memory in which it is."""
+    return what in parts.recipe.train.offload and parts.runtime.device.type != "cpu"
+
+
+def budget(settings: Train, parts: build.Parts) -> Budget:
+    """The micro-batch to begin with: where weights move within backward, the whole batch."""
+    return Budget(settings.batch_size, "ex") if settings.in_backward else settings.micro_batch or parts.runtime.budget
+
+
+def make_update(parts: build.Parts, optimizer: Any, techniques: Sequence[Technique]) -> Update:
+    """How gradients move the weights. Raises ModelError where these weights or techniques do not allow it."""
+    settings = parts.recipe.train
+    half = [name for name, parameter in parts.model.named_parameters() if parameter.requires_grad and parameter.dtype == torch.float16]
+    if half:
+        raise ModelError(
+            f"weights in float16 cannot learn: the steps they take are smaller than what float16 can tell apart ({half[0]}, ...). "
+            "Say model.dtype=float32 with train.precision=fp16, or model.dtype=bfloat16."
+        )
+    if settings.precision == "fp16":
+        return Scaled(optimizer, parts.runtime)
+    if not settings.in_backward:
+        return Update(optimizer)
+    whole = [technique for technique in techniques if type(technique).differentiated is not Technique.differentiated]
+    if whole:
+        names = ", ".join(sorted({type(technique).__name__ for technique in whole}))
+        raise ModelError(
+            f"`train.in_backward` moves each weight before the other gradients are known, and {names} needs the whole gradient: "
+            "leave one of the two out."
+        )
+    return InBackward(optimizer)
+
+
+def memory_notes(parts: build.Parts) -> list[str]:
+    """What is done to spare memory, in sentences for the header and the report."""
+    settings, blocks = parts.recipe.train, parts.anatomy.block_modules
+    found = []
+    if settings.checkpoint_blocks is not None:
+        again = len(blocks[:: settings.checkpoint_blocks])
+        found.append(f"{count(again, 'block')} of {len(blocks)} computed again in backward instead of being kept")
+    if settings.offload:
+        here = not away(parts, settings.offload[0])
+        why = "wait in the CPU's memory" + (", in which they are anyway here: this saves nothing" if here else "")
+        found.append(f"{' and '.join(settings.offload)} {why}")
+    if settings.in_backward:
+        found.append("each weight moves within backward: its gradient is dropped at once")
+    return found

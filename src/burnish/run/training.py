@@ -25,13 +25,14 @@ from burnish.engine.progress import Plan, Progress, Selection
 from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
+from burnish.models import quantized
 from burnish.models.load import quiet
 from burnish.plan.parameters import by_role
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
-from burnish.run.stepping import make_step
+from burnish.run.stepping import make_step, memory_notes
 
 Source = str | Path | Mapping[str, Any] | Recipe
 LOOKED_AT = 100
@@ -200,7 +201,9 @@ class Session:
             "max_length": self.parts.max_length,
             "device": str(self.parts.runtime.device),
             "precision": recipe.train.precision,
-            "notes": [self.saving()],
+            "weights": self.parts.weights,
+            "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
+            "notes": [self.saving(), *memory_notes(self.parts)],
         }
 
     def saving(self) -> str:
@@ -303,6 +306,8 @@ class Session:
         with checkpoint.os_errors(), quiet(), self.measured():
             self.parts.recipe.method.save(self.parts.model, folder, self.parts.base_files)
             self.parts.tokenizer.save_pretrained(folder)
+            if self.parts.recipe.model.quantize is not None:
+                quantized.complete(folder)
 
     def measure(self, part: str, step: int) -> None:
         """Scores the kept weights in full precision, as they will be used; not again where that has just been done."""
