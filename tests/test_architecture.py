@@ -56,6 +56,7 @@ HEAVY = {
     "torch",
     "transformers",
     "peft",
+    "bitsandbytes",
     "sklearn",
     "scipy",
     "matplotlib",

@@ -12,12 +12,16 @@ import numpy as np
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.protocols import Anatomy, Course, Examples, Learner, Objective, Row, Technique
-from burnish.data import audit, cache, sources, workers
-from burnish.data.encode import Encoded
+from burnish.data import audit, cache, mixture, sources, workers
+from burnish.data.encode import Encoded, class_counts
 from burnish.data.spec import held_out
 from burnish.data.split import limited, stratified
+from burnish.engine import sampling
 from burnish.engine.batches import Order
+from burnish.engine.sampling import Strata
+from burnish.losses import classes
 from burnish.losses.spec import CrossEntropy
+from burnish.models.dropout import Dropouts, place_dropout
 from burnish.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -54,28 +58,32 @@ class Parts:
     max_length: int
     base_files: list[Path] | None
     weights: dict[str, int]
+    dropouts: Dropouts
 
 
 def gather(recipe: Recipe) -> Gathered:
     """Reads, checks and splits the rows. Raises DataError naming file and row."""
     data, task = recipe.data, recipe.task
     warnings: list[str] = []
-    rows = {"train": usable_rows(recipe, data.train, warnings)}
-    facts = {"train": {"source": data.train, "sha256": sources.fingerprint(data.train)}}
+    rows = {"train": [row for source in mixture.each(data.train) for row in usable_rows(recipe, source, warnings)]}
+    origin = mixture.titled(data.train)
+    facts: dict[str, dict[str, Any]] = {"train": {"source": origin, "sha256": mixture.fingerprint(data.train)}}
     total = len(rows["train"])
     for part in reversed(WATCHED):
         wanted = getattr(data, part)
         size = held_out(wanted, total)
         if size is not None:
-            strata = [task.stratum(row) for row in rows["train"]]
+            strata = [mixture.stratum(row, task, data.train) for row in rows["train"]]
             kept, held = stratified(strata, size, data.seed + WATCHED.index(part))
             rows[part] = [rows["train"][index] for index in held]
             rows["train"] = [rows["train"][index] for index in kept]
-            facts[part] = {"source": f"{wanted} of {data.train}", "sha256": facts["train"]["sha256"]}
+            facts[part] = {"source": f"{wanted} of {origin}", "sha256": facts["train"]["sha256"]}
         elif wanted is not None and part != "test":
             rows[part] = usable_rows(recipe, wanted, warnings)
             facts[part] = {"source": wanted, "sha256": sources.fingerprint(wanted)}
     rows["train"] = limited(rows["train"], data.limit, data.seed)
+    if not isinstance(data.train, str):
+        facts["train"]["sources"] = mixture.facts(data.train, rows["train"])
     if "validation" in rows:
         note = audit.overlap_warning(rows["validation"], rows["train"], task.columns(False), "validation")
         warnings += [note] if note else []
@@ -84,7 +92,7 @@ def gather(recipe: Recipe) -> Gathered:
 
 def usable_rows(recipe: Recipe, source: str, warnings: list[str], labelled: bool = True) -> list[Row]:
     """The rows of a source that the task can use; how many were dropped is added to `warnings`."""
-    rows = sources.read(source)
+    rows = mixture.marked(sources.read(source), recipe.data.train, source)
     audit.require_columns(rows, recipe.task.columns(labelled))
     kept, problems = audit.usable(rows, lambda row: recipe.task.fault(row, labelled), recipe.data.bad_rows == "drop")
     if problems:
@@ -127,28 +135,64 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     base_files = load.weight_files(recipe.model) if in_files else None
     with load.quiet():
         model = recipe.method.apply(model, anatomy_)
+    dropouts = place_dropout(model, anatomy_, recipe.dropout)
     model.to(runtime.device)
-    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files, weights)
+    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files, weights, dropouts)
     for part in list(gathered.rows):
         encode_part(parts, part, note, tell)
     gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + new_token_warnings(parts)
     return parts
 
 
+def strata(parts: Parts) -> Strata | None:
+    """What an epoch draws of each label or source, where the recipe says so; None where it holds every example once."""
+    data, task, seed = parts.recipe.data, parts.recipe.task, parts.recipe.train.seed
+    rows = [parts.gathered.rows["train"][row] for row in parts.examples["train"].rows]
+    if data.balance is not None:
+        return sampling.balanced([task.stratum(row) for row in rows], data.balance, seed)
+    if isinstance(data.train, str):
+        return None
+    names = mixture.names_of(data.train)
+    weights = {names[source]: weight for source, weight in data.train.items()}
+    return sampling.mixed([row.file for row in rows], weights, data.epoch_rows or len(rows), seed)
+
+
 def order(parts: Parts) -> Order:
-    """Which examples make each step."""
-    settings = parts.recipe.train
-    return Order(len(parts.examples["train"]), settings.batch_size, settings.seed)
+    """Which examples make each step. Raises DataError where the rows do not give what the recipe wants to draw or to order by."""
+    settings, data, examples, found = parts.recipe.train, parts.recipe.data, parts.examples["train"], strata(parts)
+    plain = Order(
+        num_examples=found.size if found else len(examples),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        arrange=data.order.arrange(examples, parts.gathered.rows["train"], settings.batch_size),
+    )
+    if found is None:
+        return plain
+    return replace(plain, draw=found.draw, arrange=found.alternate if data.balance == "batches" else plain.arrange)
+
+
+def class_weights(parts: Parts) -> dict[str, tuple[float, float]] | None:
+    """Label -> how many units of it an epoch holds, and what each counts in the loss; None where all count the same."""
+    loss, examples = parts.recipe.loss, parts.examples["train"]
+    if loss.class_weights is None:
+        return None
+    labels, found = parts.recipe.task.labels, strata(parts)
+    times = np.ones(len(examples)) if found is None else found.frequencies
+    counts = class_counts(examples.targets["labels"], times, len(labels))
+    weights = classes.weights(loss.class_weights, loss.beta, labels, counts)
+    return {label: (float(number), float(weight)) for label, number, weight in zip(labels, counts, weights, strict=True)}
 
 
 def objective(parts: Parts) -> Objective:
-    """What training makes smaller. Raises DataError where the recipe's loss does not suit the task."""
+    """What training makes smaller. Raises DataError where the recipe's loss does not suit the labels."""
+    import torch
+
     from burnish.losses.objective import Reshaped
 
-    loss = parts.recipe.loss
+    loss, weighed = parts.recipe.loss, class_weights(parts)
     if loss == CrossEntropy():
         return parts.learner
-    return Reshaped(parts.learner, loss.build(None))
+    return Reshaped(parts.learner, loss.build(torch.tensor([weight for _, weight in weighed.values()]) if weighed else None))
 
 
 def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -> list[Technique]:
@@ -156,6 +200,7 @@ def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -
     from burnish.engine.averaging import Average
 
     taking_part = list(parts.recipe.method.techniques(parts.model, parts.anatomy, course))
+    taking_part += parts.recipe.selective.techniques(parts.model, parts.anatomy)
     decay = parts.recipe.train.ema
     return [*taking_part, *([Average(optimizer, decay)] if decay is not None else [])]
 

@@ -16,10 +16,12 @@ from burnish.core import registry
 from burnish.core.duration import Duration
 from burnish.core.errors import BurnishError, DataError, RecipeError, nearest
 from burnish.core.spec import Choice, Spec, faults, locate
-from burnish.data import audit, sources
+from burnish.data import audit, mixture, sources
 from burnish.data.spec import Data
 from burnish.engine.settings import Train
-from burnish.losses.spec import CrossEntropy
+from burnish.losses.distill import Distill
+from burnish.losses.spec import CrossEntropy, loss_fault
+from burnish.models.dropout import Dropout
 from burnish.models.spec import Model
 
 for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
@@ -28,6 +30,7 @@ for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
 from burnish.methods.select import Full  # noqa: E402  (after discovery, as every registered spec)
 from burnish.optim.optimizers import AdamW  # noqa: E402
 from burnish.optim.schedules import Linear  # noqa: E402
+from burnish.optim.selective import Selective  # noqa: E402
 
 
 class Recipe(Spec):
@@ -48,14 +51,23 @@ class Recipe(Spec):
     loss: Annotated[Any, Choice("loss", "cross_entropy")] = CrossEntropy()
     """What training makes smaller; evaluation always gives the plain likelihood."""
 
+    distill: Distill | None = None
+    """A teacher to learn from beside the labels, and how."""
+
     optimizer: Annotated[Any, Choice("optimizer", "adamw")] = AdamW()
     """How the parameters move."""
 
     schedule: Annotated[Any, Choice("schedule", "linear")] = Linear()
     """How the learning rate changes over the run."""
 
+    selective: Selective = Selective()
+    """Learning rates, decay and penalties that differ between parameters."""
+
     train: Train = Train()
     """How long, how large, how often."""
+
+    dropout: Dropout = Dropout()
+    """How much is dropped in training, by place; by default as the model has it."""
 
     run: str | None = None
     """The run's folder; by default runs/NAME-N where the command is given, NAME being the recipe's."""
@@ -92,8 +104,10 @@ def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
     sections = {key: placed(section, base) for key, section in sections.items()}
     problems += [
         *model_faults(sections.get("model")),
+        *distill_faults(sections.get("distill")),
         *data_faults(sections.get("data"), sections.get("task")),
         *combination_faults(sections),
+        *balance_faults(sections),
     ]
     if problems or recipe is None:
         raise RecipeError(origin, problems)
@@ -124,11 +138,35 @@ def placed(section: Any, base: Path) -> Any:
     """The section with every relative path made absolute: beside the recipe where that exists, else in the current folder."""
     if isinstance(section, Data):
         parts = {key: getattr(section, key) for key in ("train", "validation", "test")}
-        return section.model_copy(update={key: absolute(part, base) for key, part in parts.items() if is_file(part)})
+        found: dict[str, Any] = {key: absolute(part, base) for key, part in parts.items() if is_file(part)}
+        if not isinstance(section.train, str):
+            found["train"] = placed_mixture(section.train, base)
+        return section.model_copy(update=found)
     if isinstance(section, Model):
         names = {"name": section.name, "tokenizer": section.tokenizer}
         return section.model_copy(update={key: folder(name, base) for key, name in names.items() if name is not None})
+    if isinstance(section, Distill):
+        return section.model_copy(update={"teacher": folder(section.teacher, base)})
     return section
+
+
+def placed_mixture(train: Mapping[str, float], base: Path) -> dict[str, float]:
+    """The sources with their weights, paths absolute; as they were where two of them are one, which `data_faults` tells."""
+    found = {absolute(source, base) if is_file(source) else source: weight for source, weight in train.items()}
+    return found if len(found) == len(train) else dict(train)
+
+
+def distill_faults(distill: Distill | None) -> list[str]:
+    """What is plainly wrong with a teacher: no finished run and no model, or settings that do not go together."""
+    if distill is None:
+        return []
+    found, path = [distill.fault()], Path(distill.teacher)
+    if not (path / "recipe.yaml").is_file():
+        fault = Model(name=distill.teacher).name_fault()
+        found.append(fault and f"`teacher`: {fault}")
+    elif not (path / "model").is_dir():
+        found.append(f"`teacher`: the run {path} has no model yet. Finish it: `burnish resume {path}`")
+    return [f"`distill`: {fault}" for fault in found if fault]
 
 
 def folder(name: str, base: Path) -> str:
@@ -137,7 +175,7 @@ def folder(name: str, base: Path) -> str:
     return found if Model(name=name).local or Path(found).is_dir() else name
 
 
-def is_file(part: str | int | None) -> bool:
+def is_file(part: Any) -> bool:
     """Whether a part of the data is the name of a file (and not a share, a number of rows, or a source with a scheme)."""
     return isinstance(part, str) and not part.endswith("%") and not part.startswith((sources.HUB, sources.BUNDLED))
 
@@ -157,15 +195,16 @@ def data_faults(data: Data | None, task: Any) -> list[str]:
     """Missing, empty or unknown files, and columns that the task reads and the files lack. The test file is not opened."""
     if data is None:
         return []
-    problems = []
-    for key in ("train", "validation", "test"):
-        part = getattr(data, key)
+    problems = [f"`data.train`: {source} is named twice: give it one weight" for source in mixture.twice(data.train)]
+    parts: list[tuple[str, Any]] = [*(("train", source) for source in mixture.each(data.train)), ("validation", data.validation), ("test", data.test)]
+    for key, part in parts:
         if not (is_file(part) or (isinstance(part, str) and part.startswith(sources.BUNDLED))):
             continue
         try:
             path = sources.locate(part)
-            if key != "test" and task is not None:
-                found = audit.missing_columns(sources.columns(part), task.columns(True), path.name)
+            if key != "test":
+                wanted = [*(task.columns(True) if task is not None else ()), *(data.order.columns if key == "train" else ())]
+                found = audit.missing_columns(sources.columns(part), wanted, path.name)
                 problems += [f"`data.{key}`: {sentence}" for sentence in found]
         except DataError as error:
             problems.append(f"`data.{key}`: {error}")
@@ -175,6 +214,9 @@ def data_faults(data: Data | None, task: Any) -> list[str]:
 def combination_faults(sections: Mapping[str, Any]) -> list[str]:
     """Settings that are right in themselves but not together."""
     problems = []
+    problems += quantize_faults(sections.get("model"), sections.get("method"))
+    missing = getattr(sections.get("optimizer"), "fault", lambda: None)()
+    problems += [f"`optimizer`: {missing}"] if missing else []
     train, task, data, schedule = (sections.get(key) for key in ("train", "task", "data", "schedule"))
     if train and train.keep_best and task and train.keep_best not in task.metrics:
         known = ", ".join(task.metrics)
@@ -192,6 +234,28 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
             name = key.replace("warmup", "warm-up")
             problems.append(f"`schedule.{key}`: a run limited by time has no fixed number of steps; give the {name} in percent")
+    return problems
+
+
+def quantize_faults(model: Model | None, method: Any) -> list[str]:
+    """Why quantised weights and a method do not go together: rounded to 16 or 256 values, weights cannot follow small steps."""
+    if model is None or model.quantize is None or method is None or method.frozen_base:
+        return []
+    fitting = [name for name, cls in registry.specs("method").items() if getattr(cls, "frozen_base", False)]
+    return [
+        f"`model.quantize`: method={method.name} changes the pretrained weights, and weights in {model.quantize.name} cannot follow small steps; "
+        f"leave quantize out, or take a method that leaves them as they are ({', '.join(fitting)})"
+    ]
+
+
+def balance_faults(sections: Mapping[str, Any]) -> list[str]:
+    """Ways to draw and to weigh rows that do not go together, or not with the task."""
+    task, data, loss = (sections.get(key) for key in ("task", "data", "loss"))
+    problems: list[str] = data.faults() if data else []
+    if task and data and (fault := data.balance_fault(task.chooses)):
+        problems.append(f"`data.balance`: {fault}")
+    if task and loss and (fault := loss_fault(loss, task.chooses)):
+        problems.append(f"`loss`: {fault}")
     return problems
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label of a token that is not supervised, as everywhere in transformers."""
+
+Chosen = Literal["row", "word", "labels", "token", "place", "number"]
+"""What a model chooses: the label of a row or of each word, any of several labels, a token, a place in a text; or it gives a number."""
 
 Key = tuple[int, ...]
 """What a random draw depends on: (seed, step) in training, one and the same in every evaluation."""
@@ -62,7 +65,7 @@ class Choices:
     """Where a model chooses one of C possibilities: what it says, what is right, and the example each choice belongs to.
 
     `logits` (S, C), `targets` (S,) of ids, `owners` (S,) of positions in the micro-batch; each counts `share` units in the loss
-    (an answer's start and end half a unit each).
+    (an answer's start and end half a unit each). Choices stand in the order of their examples.
     """
 
     logits: torch.Tensor
@@ -146,7 +149,8 @@ class Learner(Objective, Choosing, Protocol):
 
     `task` is its spec completed by what the data taught (such as the labels), enough to make the learner again without data;
     `auto_class` and `config` say which head transformers puts on the model, `generation` what of its generation settings is to
-    be saved with it; `foretold` says whether the task can be tried before training, so that before and after can be compared.
+    be saved with it; `foretold` says whether the task can be tried before training, so that before and after can be compared;
+    `redrawn` whether what is asked of an example is drawn anew at each step (words to hide).
     The tokenizer's `model_max_length` is the number of tokens that an example may have.
     """
 
@@ -156,6 +160,7 @@ class Learner(Objective, Choosing, Protocol):
     config: Mapping[str, Any]
     generation: Mapping[str, Any]
     foretold: bool
+    redrawn: bool
 
     def encode(self, rows: Sequence[Row], labelled: bool = True) -> Examples: ...
 
@@ -170,6 +175,11 @@ class Learner(Objective, Choosing, Protocol):
 
 class Task(Protocol):
     """The recipe's side of a task: which columns it reads, which rows it cannot use, and how it becomes a Learner."""
+
+    @property
+    def chooses(self) -> Chosen:
+        """What a choice is about, which decides how classes can be weighed and balanced."""
+        ...
 
     @property
     def metrics(self) -> Mapping[str, bool]:
@@ -223,11 +233,12 @@ class Anatomy:
         for number, (module, own) in enumerate(zip(self.block_modules, self.blocks, strict=True), start=1):
             if name.startswith(module + ".") or name in own:
                 return f"block {number}"
-        return "embeddings" if name in self.embeddings else "head"
+        tables = tuple(own.rpartition(".")[0] + "." for own in self.embeddings)
+        return "embeddings" if name in self.embeddings or (name not in self.head and name.startswith(tables)) else "head"
 
     def own_name(self, name: str) -> str:
         """The model's own name of a parameter that peft may have wrapped: `base_model.model.encoder.base_layer.weight` without what was added."""
-        for wrapped in (".base_layer.", ".original_module.", ".token_adapter."):
+        for wrapped in (".base_layer.", ".original_module.", ".modules_to_save.default.", ".token_adapter."):
             name = name.replace(wrapped, ".")
         roots = {own.partition(".")[0] for own in (*self.embeddings, *self.head, *self.block_modules)}
         for prefix in ("base_model.model.", "base_model."):
@@ -276,7 +287,12 @@ class Course:
 
 
 class Method(Protocol):
-    """Decides which parameters learn, and in which form, saves what they became as a folder, and opens that folder again."""
+    """Decides which parameters learn, and in which form, saves what they became as a folder, and opens that folder again.
+
+    `frozen_base` says whether the weights of the blocks' linear layers stay as they are, so that they may be held in few bits.
+    """
+
+    frozen_base: bool
 
     @property
     def positions(self) -> int:

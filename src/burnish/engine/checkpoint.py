@@ -189,13 +189,22 @@ def learned(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The optimizer's tensors and its other values, keyed by parameter name and entry."""
+    """The optimizer's tensors and its other values, keyed by parameter name and entry.
+
+    What an optimizer of bitsandbytes puts one level deeper comes up again, and its table of quantised values, which all parameters
+    share, is written for each of them: safetensors knows no sharing.
+    """
     tensors: dict[str, torch.Tensor] = {}
     scalars: dict[str, Any] = {}
-    names = parameter_names(optimizer)
+    names, seen = parameter_names(optimizer), set[int]()
     for number, entries in optimizer.state_dict()["state"].items():
-        for entry, value in entries.items():
-            (tensors if isinstance(value, torch.Tensor) else scalars)[f"{names[number]}|{entry}"] = value
+        deeper = [item for value in entries.values() if isinstance(value, dict) for item in value.items()]
+        for entry, value in [*((entry, value) for entry, value in entries.items() if not isinstance(value, dict)), *deeper]:
+            if not isinstance(value, torch.Tensor):
+                scalars[f"{names[number]}|{entry}"] = value
+                continue
+            tensors[f"{names[number]}|{entry}"] = value.clone() if value.data_ptr() in seen else value
+            seen.add(value.data_ptr())
     return tensors, scalars
 
 

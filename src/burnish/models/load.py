@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.core.errors import ModelError
 from burnish.core.network import hub_reachable
 from burnish.models import fresh, layers, quantized
+from burnish.models.quantize import Quantize
 from burnish.models.spec import Model
 
 if TYPE_CHECKING:
@@ -109,6 +110,19 @@ def pretrained(spec: Model, auto: Any, config: Mapping[str, Any], device: str = 
     )
     quantized.settle(model)
     return model, check_fresh(spec, model, info)
+
+
+def reopened(folder: Path, auto: Any, quantize: Quantize | None, device: str, trust_remote_code: bool) -> Any:
+    """A saved model as transformers opens it; with `quantize`, the weights of its blocks are held in few bits."""
+    from transformers import AutoConfig
+
+    extra: dict[str, Any] = {}
+    if quantize is not None:
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        extra = quantized.options(quantize, auto, settings, device, trust_remote_code)
+    model = auto.from_pretrained(folder, use_safetensors=True, trust_remote_code=trust_remote_code, **extra)
+    quantized.settle(model)
+    return model
 
 
 def set_special_ids(model: Any, tokenizer: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from burnish.core.protocols import Anatomy
-
-WRAPPER = "base_model.model."
 
 
 def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[str, int, int]]:
@@ -20,7 +19,13 @@ def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[st
     for name, parameter in named:
         if ".original_module." in name:
             continue
-        role = anatomy.role(name.removeprefix(WRAPPER).replace(".base_layer.", "."))
-        total[role] += parameter.numel()
-        learning[role] += parameter.numel() if parameter.requires_grad else 0
+        role = anatomy.role(name)
+        total[role] += elements(parameter)
+        learning[role] += elements(parameter) if parameter.requires_grad else 0
     return [(role, total[role], learning[role]) for role in roles]
+
+
+def elements(parameter: Any) -> int:
+    """How many numbers a parameter stands for: where two are packed into a byte (nf4), its own shape does not tell."""
+    packed = getattr(parameter, "quant_state", None)
+    return int(parameter.numel()) if packed is None else math.prod(packed.shape)

@@ -94,8 +94,17 @@ def facts(record: Record) -> list[tuple[str, str]]:
         ("Mean training loss", wording.decimal(summary.get("mean_loss"))),
         ("Share of padding", wording.percent(summary.get("padding_share"))),
         ("Peak memory", wording.memory(summary.get("peak_memory"))),
+        ("Pretrained weights", held(record.plan)),
     ]
     return [(name, value) for name, value in made if value != wording.NONE]
+
+
+def held(plan: dict[str, Any]) -> str:
+    """What quantised weights take and would take: `26 MB in nf4, 88 MB in float32`; nothing where they are in full precision."""
+    weights, format_ = mapping(plan.get("weights")), plan.get("quantize")
+    if not format_:
+        return wording.NONE
+    return f"{wording.memory(weights.get('bytes'))} in {format_}, {wording.memory(weights.get('float32_bytes'))} in float32"
 
 
 def roles(plan: dict[str, Any]) -> list[tuple[str, float, float, float]]:

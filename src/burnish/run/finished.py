@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from burnish import build
 from burnish.core.errors import DataError, RunError
@@ -16,18 +16,23 @@ from burnish.core.rundir import RunFolder
 from burnish.data import audit
 from burnish.engine.inference import Engine
 from burnish.engine.runtime import Runtime
-from burnish.models.load import quiet, told
+from burnish.models.load import quiet, reopened, told
+from burnish.models.quantize import Quantize
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 
 Text = str | Sequence[str] | Mapping[str, Any]
 
 
-def load(path: str | Path) -> Run:
-    """The run in a folder. Raises RunError where there is none, or where it has not been finished."""
-    run = Run(RunFolder.open(path))
+def load(path: str | Path, quantize: Literal["nf4", "int8"] | None = None) -> Run:
+    """The run in a folder, its model held in few bits where `quantize` says so.
+
+    Raises RunError where there is none, where it has not been finished, or where its weights cannot be quantised.
+    """
+    run = Run(RunFolder.open(path), Quantize(name=quantize) if quantize else None)
     if not run.folder.model.is_dir():
         raise RunError(f"{path} has no model yet: the run is not finished. Go on with: burnish resume {path}")
+    run.require_quantizable()
     return run
 
 
@@ -39,8 +44,8 @@ class Run:
     [{'label': 'delivery', 'score': 0.97, 'probabilities': {...}}]
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, quantize: Quantize | None = None) -> None:
+        self.folder, self.quantize = folder, quantize
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -60,6 +65,16 @@ class Run:
         `seen` the first training rows where there are no others."""
         found = {part: self.folder.read(f"evaluations/{part}.json") for part in ("before", "seen", *build.WATCHED)}
         return {part: content["metrics"] for part, content in found.items() if content}
+
+    def require_quantizable(self) -> None:
+        """Raises RunError where the weights are to be quantised and cannot be."""
+        if self.quantize is None:
+            return
+        fault = self.quantize.fault()
+        if self.recipe.model.quantize is not None:
+            fault = f"its weights are held in {self.recipe.model.quantize.name} already, as its recipe says"
+        if fault is not None:
+            raise RunError(f"{self.path} cannot be opened in {self.quantize.name}: {fault}.")
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -92,7 +107,9 @@ class Run:
         spec = self.recipe.model.model_copy(update={"name": str(self.folder.model)})
         with told(spec, "model"), quiet():
             auto = getattr(transformers, self.learner.auto_class)
-            model = auto.from_pretrained(self.folder.model, use_safetensors=True, trust_remote_code=spec.trust_remote_code)
+            quantize = self.quantize or spec.quantize
+            load = partial(reopened, auto=auto, quantize=quantize, device=self.runtime.device.type, trust_remote_code=spec.trust_remote_code)
+            model = self.recipe.method.open(self.folder.model, load)
         return model.to(self.runtime.device).eval()
 
     def engine(self) -> Engine:
@@ -122,6 +139,7 @@ class Run:
         """
         began = time.monotonic()
         name = part if source is None else f"of-{Path(source).name.partition('.')[0].replace(':', '-')}"
+        name += f"-{self.quantize.name}" if self.quantize else ""  # beside what the weights as they were trained come to
         rows = self.rows(part) if source is None else build.usable_rows(self.recipe, str(source), [])
         examples, rows = build.encoded(self.recipe, self.learner, rows, lambda message: None, lambda what, done, total: None)
         evaluation = self.learner.evaluate(self.engine(), examples, rows)

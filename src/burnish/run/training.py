@@ -27,9 +27,10 @@ from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
 from burnish.models import quantized
 from burnish.models.load import quiet
-from burnish.plan.parameters import by_role
+from burnish.plan.parameters import by_role, elements
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
+from burnish.run.drawing import drawing
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
 from burnish.run.stepping import make_step, memory_notes
@@ -186,9 +187,10 @@ class Session:
         self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
 
     def facts(self) -> dict[str, Any]:
-        recipe = self.parts.recipe
+        recipe, drawn = self.parts.recipe, drawing(self.parts)
         roles = by_role(self.parts.model.named_parameters(), self.parts.anatomy)
         return {
+            **drawn,
             "model": recipe.model.name + (" (from scratch)" if recipe.model.from_scratch else ""),
             "method": recipe.method.name,
             "task": recipe.task.name,
@@ -203,7 +205,7 @@ class Session:
             "precision": recipe.train.precision,
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
-            "notes": [self.saving(), *memory_notes(self.parts)],
+            "notes": [self.saving(), *drawn["notes"], *memory_notes(self.parts)],
         }
 
     def saving(self) -> str:
@@ -355,7 +357,7 @@ class Session:
     def computing_parameters(self) -> int:
         """Parameters that take part in matrix products: all but the embeddings, as Trainer counts for its FLOPs (6 N a token)."""
         embeddings = set(self.parts.anatomy.embeddings)
-        return sum(p.numel() for name, p in self.parts.model.named_parameters() if name.removeprefix("base_model.model.") not in embeddings)
+        return sum(elements(p) for name, p in self.parts.model.named_parameters() if name.removeprefix("base_model.model.") not in embeddings)
 
 
 def same_data(folder: RunFolder, gathered: build.Gathered) -> None:

@@ -73,6 +73,12 @@ class Display:
             f"{rows}; {length}, {facts['steps_per_epoch']:,} an epoch; micro-batches of {facts['micro_batch']}; at most {facts['max_length']} tokens a row"
         )
         self.say(f"{facts['device']}, {facts['precision']}; run folder {escaped(facts['run'])}")
+        if facts.get("quantize"):
+            weights = facts["weights"]
+            share = weights["float32_bytes"] / max(weights["bytes"], 1)
+            self.say(
+                f"pretrained weights in {facts['quantize']}: {megabytes(weights['bytes'])}, {megabytes(weights['float32_bytes'])} in float32 ({share:.1f} times)"
+            )
         for note in facts["notes"]:
             self.say(f"[dim]{escaped(note)}[/]")
         for warning in facts["warnings"]:
