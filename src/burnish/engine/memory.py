@@ -5,8 +5,8 @@ Nothing here changes a bit of what is learned, dropout included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -45,6 +45,22 @@ def uncached(value: Any) -> Any:
             "train.checkpoint_blocks: this method keeps what it learns in the cache of keys and values (prefix tuning). Say null."
         )
     return None
+
+
+@contextmanager
+def uncaching(model: nn.Module) -> Iterator[None]:
+    """Within, decoders keep no keys and values of their own accord: only writing needs them, and they cost memory and time.
+
+    What a method hands in as a cache (prefixes) is still read. The setting is put back, for it is saved with the model.
+    """
+    configs = [module.config for module in model.modules() if getattr(getattr(module, "config", None), "use_cache", False) is True]
+    try:
+        for config in configs:
+            config.use_cache = False  # type: ignore[union-attr]
+        yield
+    finally:
+        for config in configs:
+            config.use_cache = True  # type: ignore[union-attr]
 
 
 def recompute_blocks(model: nn.Module, blocks: Sequence[str], every: int) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from burnish.core.errors import NonFiniteError, listing
 from burnish.core.protocols import Objective, Technique
 from burnish.engine.batches import Budget, micro_batches
+from burnish.engine.memory import uncaching
 from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.update import Update
 
@@ -132,7 +133,7 @@ class Step:
             self.refuse("number of supervised units", 0, step, indices)
         for batch, group in zip(batches, groups, strict=True):
             batch = self.runtime.place(batch)
-            with self.runtime.autocast(), self.keeping():
+            with self.runtime.autocast(), self.keeping(), uncaching(self.model):
                 losses = self.objective.losses(self.model, batch)  # (B,)
             finite = torch.isfinite(losses)
             if not finite.all():
