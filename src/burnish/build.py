@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from burnish.engine.runtime import Runtime
+    from burnish.teaching import Teaching
 
 WATCHED = ("validation", "test")
 Note = Callable[[str], None]
@@ -59,6 +60,7 @@ class Parts:
     base_files: list[Path] | None
     weights: dict[str, int]
     dropouts: Dropouts
+    teaching: Teaching | None = None
 
 
 def gather(recipe: Recipe) -> Gathered:
@@ -183,8 +185,29 @@ def class_weights(parts: Parts) -> dict[str, tuple[float, float]] | None:
     return {label: (float(number), float(weight)) for label, number, weight in zip(labels, counts, weights, strict=True)}
 
 
+def call_teacher(parts: Parts, note: Note, tell: Tell) -> None:
+    """Opens the recipe's teacher, where it names one, and lets it answer. Raises ModelError where it does not fit the student."""
+    if parts.recipe.distill is None:
+        return
+    from burnish.teaching import Pupil, teaching
+
+    pupil = Pupil(parts.model, parts.learner, parts.tokenizer, parts.examples["train"], parts.runtime)
+    parts.teaching = teaching(parts.recipe, pupil, note, tell)
+
+
 def objective(parts: Parts) -> Objective:
-    """What training makes smaller. Raises DataError where the recipe's loss does not suit the labels."""
+    """What training makes smaller: the loss against the labels, and what a teacher adds to it."""
+    from burnish.losses.likelihood import cross_entropy
+    from burnish.losses.objective import Reshaped
+
+    against_labels = labelled_objective(parts)
+    if parts.teaching is None:
+        return against_labels
+    return parts.teaching.objective(parts.learner, against_labels.loss if isinstance(against_labels, Reshaped) else cross_entropy)
+
+
+def labelled_objective(parts: Parts) -> Objective:
+    """The loss against the labels. Raises DataError where the recipe's loss does not suit them."""
     import torch
 
     from burnish.losses.objective import Reshaped

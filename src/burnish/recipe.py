@@ -196,8 +196,8 @@ def data_faults(data: Data | None, task: Any) -> list[str]:
     if data is None:
         return []
     problems = [f"`data.train`: {source} is named twice: give it one weight" for source in mixture.twice(data.train)]
-    parts: list[tuple[str, Any]] = [*(("train", source) for source in mixture.each(data.train)), ("validation", data.validation), ("test", data.test)]
-    for key, part in parts:
+    parts: list[tuple[str, Any]] = [("validation", data.validation), ("test", data.test)]
+    for key, part in [*(("train", source) for source in mixture.each(data.train)), *parts]:
         if not (is_file(part) or (isinstance(part, str) and part.startswith(sources.BUNDLED))):
             continue
         try:
