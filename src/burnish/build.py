@@ -18,10 +18,12 @@ from burnish.data.spec import held_out
 from burnish.data.split import limited, stratified
 from burnish.engine import sampling
 from burnish.engine.batches import Order
+from burnish.engine.control import Dynamic, Panel
 from burnish.engine.sampling import Strata
 from burnish.losses import classes
 from burnish.losses.spec import CrossEntropy
 from burnish.models.dropout import Dropouts, place_dropout
+from burnish.optim.plateau import Plateau
 from burnish.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -224,8 +226,22 @@ def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -
 
     taking_part = list(parts.recipe.method.techniques(parts.model, parts.anatomy, course))
     taking_part += parts.recipe.selective.techniques(parts.model, parts.anatomy)
+    taking_part += controls(parts, optimizer)
     decay = parts.recipe.train.ema
     return [*taking_part, *([Average(optimizer, decay)] if decay is not None else [])]
+
+
+def controls(parts: Parts, optimizer: torch.optim.Optimizer) -> list[Technique]:
+    """What turns learning rate, dropout and weight decay on the way. Raises DataError where a metric is none of these rows."""
+    chosen, schedule, metrics = parts.recipe.control, parts.recipe.schedule, parts.recipe.task.metrics
+    if isinstance(schedule, Plateau):
+        watched = schedule.model_dump(include={"metric", "patience", "min_delta", "lr_factor", "lr_min"})
+        chosen = Dynamic(**watched, dropout_step=0.0, weight_decay_factor=1.0)
+    if chosen is None:
+        return []
+    if faults := chosen.faults(list(metrics), None):
+        raise DataError(f"these rows do not suit what is to be watched: {'; '.join(faults)}.")
+    return [chosen.technique(Panel(optimizer, parts.dropouts), metrics)]
 
 
 def require_metric(recipe: Recipe) -> None:

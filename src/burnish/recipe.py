@@ -18,6 +18,7 @@ from burnish.core.errors import BurnishError, DataError, RecipeError, nearest
 from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, mixture, sources
 from burnish.data.spec import Data
+from burnish.engine import control
 from burnish.engine.settings import Train
 from burnish.losses.distill import Distill
 from burnish.losses.spec import CrossEntropy, loss_fault
@@ -29,6 +30,7 @@ for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
 
 from burnish.methods.select import Full  # noqa: E402  (after discovery, as every registered spec)
 from burnish.optim.optimizers import AdamW  # noqa: E402
+from burnish.optim.plateau import Plateau  # noqa: E402
 from burnish.optim.schedules import Linear  # noqa: E402
 from burnish.optim.selective import Selective  # noqa: E402
 
@@ -69,6 +71,9 @@ class Recipe(Spec):
     dropout: Dropout = Dropout()
     """How much is dropped in training, by place; by default as the model has it."""
 
+    control: Annotated[Any, Choice("control", "dynamic")] | None = None
+    """What is turned on the way by what the validation rows say: dynamic, or replay of another run's moves."""
+
     run: str | None = None
     """The run's folder; by default runs/NAME-N where the command is given, NAME being the recipe's."""
 
@@ -101,12 +106,14 @@ def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
     except ValidationError as error:
         recipe, problems = None, faults(Recipe, error)
         sections = sound_sections(raw, error)
+    problems += twice_faults(sections.get("data"), base)
     sections = {key: placed(section, base) for key, section in sections.items()}
     problems += [
         *model_faults(sections.get("model")),
         *distill_faults(sections.get("distill")),
         *data_faults(sections.get("data"), sections.get("task")),
         *combination_faults(sections),
+        *control_faults(sections),
         *balance_faults(sections),
     ]
     if problems or recipe is None:
@@ -140,20 +147,27 @@ def placed(section: Any, base: Path) -> Any:
         parts = {key: getattr(section, key) for key in ("train", "validation", "test")}
         found: dict[str, Any] = {key: absolute(part, base) for key, part in parts.items() if is_file(part)}
         if not isinstance(section.train, str):
-            found["train"] = placed_mixture(section.train, base)
+            found["train"] = dict(zip(placed_sources(section, base), section.train.values(), strict=True))
         return section.model_copy(update=found)
     if isinstance(section, Model):
         names = {"name": section.name, "tokenizer": section.tokenizer}
         return section.model_copy(update={key: folder(name, base) for key, name in names.items() if name is not None})
     if isinstance(section, Distill):
         return section.model_copy(update={"teacher": folder(section.teacher, base)})
+    if isinstance(section, control.Replay):
+        return section.model_copy(update={"run": absolute(section.run, base)})
     return section
 
 
-def placed_mixture(train: Mapping[str, float], base: Path) -> dict[str, float]:
-    """The sources with their weights, paths absolute; as they were where two of them are one, which `data_faults` tells."""
-    found = {absolute(source, base) if is_file(source) else source: weight for source, weight in train.items()}
-    return found if len(found) == len(train) else dict(train)
+def placed_sources(data: Data, base: Path) -> list[str]:
+    """What training rows come from, paths absolute."""
+    return [absolute(source, base) if is_file(source) else source for source in mixture.each(data.train)]
+
+
+def twice_faults(data: Data | None, base: Path) -> list[str]:
+    """Sources of a mixture that are one and the same file."""
+    found = placed_sources(data, base) if data else []
+    return [f"`data.train`: {source} is named twice: give it one weight" for source in dict.fromkeys(found) if found.count(source) > 1]
 
 
 def distill_faults(distill: Distill | None) -> list[str]:
@@ -195,7 +209,7 @@ def data_faults(data: Data | None, task: Any) -> list[str]:
     """Missing, empty or unknown files, and columns that the task reads and the files lack. The test file is not opened."""
     if data is None:
         return []
-    problems = [f"`data.train`: {source} is named twice: give it one weight" for source in mixture.twice(data.train)]
+    problems = []
     parts: list[tuple[str, Any]] = [("validation", data.validation), ("test", data.test)]
     for key, part in [*(("train", source) for source in mixture.each(data.train)), *parts]:
         if not (is_file(part) or (isinstance(part, str) and part.startswith(sources.BUNDLED))):
@@ -234,6 +248,21 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
             name = key.replace("warmup", "warm-up")
             problems.append(f"`schedule.{key}`: a run limited by time has no fixed number of steps; give the {name} in percent")
+    return problems
+
+
+def control_faults(sections: Mapping[str, Any]) -> list[str]:
+    """Why what is turned on the way does not go together with the rest."""
+    chosen, schedule, task, data, loss = (sections.get(key) for key in ("control", "schedule", "task", "data", "loss"))
+    metrics, watched = (list(task.metrics) if task else None), (data.validation is not None if data else None)
+    problems = chosen.faults(metrics, watched) if chosen else []
+    if isinstance(schedule, Plateau):
+        problems += control.watching_faults("schedule", schedule.metric, metrics, watched)
+        if chosen:
+            problems.append("`control` and schedule=plateau both turn the learning rate: leave one of them out (another schedule will do)")
+    reshaped = (loss and loss != CrossEntropy()) or sections.get("distill")
+    if isinstance(chosen, control.Dynamic) and chosen.gap is not None and reshaped:
+        problems.append("`control.gap` compares the training loss with the validation loss, which is plain: leave `loss` and `distill` as they are by default, or gap out")
     return problems
 
 

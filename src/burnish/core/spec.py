@@ -78,10 +78,11 @@ def member(cls: type[BaseModel], key: str) -> dict[str, type[BaseModel]]:
     field = cls.model_fields.get(key)
     if field is None:
         return {}
-    for mark in field.metadata:
+    inner = typing.get_args(field.annotation)
+    for mark in (*field.metadata, *(mark for part in inner for mark in getattr(part, "__metadata__", ()))):
         if isinstance(mark, Choice):
             return registry.specs(mark.kind)
-    for part in (field.annotation, *typing.get_args(field.annotation)):
+    for part in (field.annotation, *inner):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return {"": part}
     return {}
@@ -116,6 +117,9 @@ def locate(root: type[BaseModel], loc: Iterable[str | int]) -> tuple[type[BaseMo
     owner, path = root, list[str]()
     waiting: dict[str, type[BaseModel]] = {}
     for part in loc:
+        if isinstance(part, int):  # a place in a list, whose entries are what may stand under its key
+            path.append(str(part))
+            continue
         if isinstance(part, str) and part in waiting and "" not in waiting:
             owner, waiting = waiting[part], {}
             continue

@@ -39,7 +39,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Moved:
-    """Something was turned while training, from `before` to `after`, by what was seen after `step` updates.
+    """Something was turned while training, from `before` to `after` (at most to `limit`), for what was seen after `step` updates.
 
     `what` is `learning rate` (a factor on the schedule's), `dropout` (a probability added to every one), or `weight decay` (a factor).
     """
@@ -48,6 +48,7 @@ class Moved:
     what: str
     before: float
     after: float
+    limit: float
     why: str
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType
@@ -205,12 +205,12 @@ def projects(module: nn.Module) -> bool:
 
 def reads(module: nn.Module, name: str) -> bool:
     """Whether the class of a module reads the attribute outside of its constructor; some set one that has no effect."""
-    cls: Hashable = type(module)
+    cls: Any = type(module)
     return name in names_read(cls)
 
 
 @cache
-def names_read(cls: Hashable) -> frozenset[str]:
+def names_read(cls: type) -> frozenset[str]:
     """Names in all methods of a model's class but its constructor and what every torch module has."""
     methods = (method for key, method in inspect.getmembers(cls, inspect.isfunction) if key != "__init__")
     own = (inspect.unwrap(method) for method in methods if not method.__module__.startswith("torch.nn.modules"))
