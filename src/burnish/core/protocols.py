@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from burnish.core.evaluation import Evaluation
     from burnish.core.generation import Generation
+    from burnish.core.passage import Change
     from burnish.core.view import View
 
 IGNORED = -100
@@ -196,6 +197,15 @@ class Task(Protocol):
 
     def stratum(self, row: Row) -> Hashable:
         """What a split keeps the shares of: the label, or one and the same where there is none."""
+        ...
+
+    @property
+    def word_for_word(self) -> bool:
+        """Whether each word has a label of its own, so that a text may only be changed by one word for another."""
+        ...
+
+    def reworded(self, row: Row, change: Change) -> Row:
+        """The row with its texts put in other words by `change`, and what is learned of them put where it then stands."""
         ...
 
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Learner:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from burnish.core.protocols import IGNORED
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,6 +41,12 @@ class Ragged:
         starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
         offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=False)]
         return cls(np.concatenate([part.values for part in parts]), np.concatenate([np.zeros(1, dtype=np.int64), *offsets]))
+
+    def taken(self, indices: Sequence[int]) -> Ragged:
+        """The sequences at some indices, in that order."""
+        chosen = [self[index] for index in indices]
+        offsets = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
+        return Ragged(np.concatenate(chosen) if chosen else self.values[:0], offsets)
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
@@ -85,10 +93,28 @@ class Encoded:
             dict(sum((Counter(part.cut) for part in parts), Counter())),
         )
 
+    def taken(self, indices: Sequence[int]) -> Encoded:
+        """The examples at some indices, in that order."""
+        at = list(indices)
+        return Encoded(
+            {name: ragged.taken(at) for name, ragged in self.inputs.items()},
+            {name: values.taken(at) if isinstance(values, Ragged) else np.asarray(values)[at] for name, values in self.targets.items()},
+            np.asarray(self.weights)[at],
+            np.asarray(self.rows)[at],
+        )
+
 
 def joined_column(parts: Sequence[Column]) -> Column:
     ragged = [part for part in parts if isinstance(part, Ragged)]
     return Ragged.joined(ragged) if ragged else np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+
+
+def class_counts(labels: Column, times: np.ndarray, size: int) -> np.ndarray:
+    """(C,) how often each of C labels is learned from, where example i is seen `times[i]` times; `labels` holds one of an example or
+    of each of its tokens (IGNORED where nothing is supervised)."""
+    values, owners = (labels.values, np.repeat(times, labels.lengths)) if isinstance(labels, Ragged) else (labels, times)
+    supervised = values != IGNORED
+    return np.bincount(values[supervised], weights=owners[supervised], minlength=size)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None) -> tuple[dict[str, Ragged], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -12,14 +12,25 @@ import numpy as np
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+Draw = Callable[[int], np.ndarray]
+"""Epoch -> the examples that it holds, always as many."""
+
+Arrange = Callable[[np.ndarray, int], np.ndarray]
+"""The shuffled examples of an epoch, and its number -> the same examples in the order in which batches are cut from them."""
+
 
 @dataclass(frozen=True)
 class Order:
-    """The order of the data: a function of (seed, epoch) alone, the same however many devices or micro-batches there are."""
+    """The order of the data: a function of (seed, epoch) alone, the same however many devices or micro-batches there are.
+
+    An epoch holds `num_examples`: what `draw` gives, or without it each example once. They are shuffled, arranged, cut into batches.
+    """
 
     num_examples: int
     batch_size: int
     seed: int
+    draw: Draw | None = None
+    arrange: Arrange | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -28,13 +39,15 @@ class Order:
     def batch(self, step: int) -> list[int]:
         """The examples of step `step` (counted from 0). The last batch of an epoch may be smaller."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = permutation(self.num_examples, self.seed, epoch)
-        return order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+        return sequence(self, epoch)[position * self.batch_size : (position + 1) * self.batch_size].tolist()
 
 
 @lru_cache(maxsize=2)
-def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(size)
+def sequence(order: Order, epoch: int) -> np.ndarray:
+    """The examples of an epoch, in order."""
+    shuffle = np.random.default_rng([order.seed, epoch]).permutation(order.num_examples)
+    drawn = shuffle if order.draw is None else order.draw(epoch)[shuffle]
+    return drawn if order.arrange is None else order.arrange(drawn, epoch)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from burnish import build
 from burnish.core.errors import DataError
 from burnish.core.protocols import Examples, Learner, Row
 from burnish.core.view import Strip, View
+from burnish.data import mixture
 from burnish.data.pieces import readings, special_ids
 from burnish.engine.events import Listener, Working
 from burnish.models import load
@@ -108,9 +109,10 @@ def ignore(*facts: Any) -> None:
 
 def source_of(recipe: Recipe, part: str) -> str:
     """Where the rows of a part are from, in short: `10% of rows.csv`."""
-    train, wanted = Path(str(recipe.data.train)).name, getattr(recipe.data, part)
-    shared = part != "train" and (isinstance(wanted, int) or str(wanted).endswith("%"))
-    return f"{wanted} of {train}" if shared else Path(str(wanted)).name
+    train, wanted = recipe.data.train, getattr(recipe.data, part)
+    rows = Path(train).name if isinstance(train, str) else mixture.titled(train)
+    shared = isinstance(wanted, int) or str(wanted).endswith("%")
+    return rows if part == "train" else f"{wanted} of {rows}" if shared else Path(str(wanted)).name
 
 
 def numbered(gathered: build.Gathered, part: str, number: int) -> list[int]:

@@ -122,9 +122,13 @@ class Session:
         def note(message: str) -> None:
             emit(Noted(message))
 
+        def tell(what: str, done: int, total: int) -> None:
+            emit(Working(what, done, total))
+
         gathered = build.gather(recipe)
         same_data(folder, gathered)
-        parts = build.assemble(recipe, gathered, note, lambda what, done, total: emit(Working(what, done, total)))
+        parts = build.assemble(recipe, gathered, note, tell)
+        build.call_teacher(parts, note, tell)
         recipe, settings = parts.recipe, parts.recipe.train
         order = build.order(parts)
         plan = Plan(
@@ -205,7 +209,7 @@ class Session:
             "precision": recipe.train.precision,
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
-            "notes": [self.saving(), *drawn["notes"], *memory_notes(self.parts)],
+            "notes": [self.saving(), *drawn["notes"], *memory_notes(self.parts), *(self.parts.teaching.notes if self.parts.teaching else [])],
         }
 
     def saving(self) -> str:

@@ -15,13 +15,14 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded
 from burnish.metrics import answers as scores
-from burnish.tasks import prose, windows
+from burnish.tasks import prose, rewording, windows
 from burnish.tasks.classify import MISTAKES_SHOWN, shorten
 from burnish.tasks.references import Reference, references
 from burnish.tasks.windows import NOWHERE, Pair, Span
@@ -44,6 +45,10 @@ class Answer(Spec):
     """Finds the answer to a question in a text, as a stretch of it. Long texts are read in windows, nothing of them is lost."""
 
     name: Literal["answer"] = "answer"
+
+    word_for_word: ClassVar[bool] = False
+
+    chooses: ClassVar[Chosen] = "place"
 
     question: str = "question"
     """Column that holds the question."""
@@ -104,6 +109,12 @@ class Answer(Spec):
     def stratum(self, row: Row) -> str:
         return "has an answer" if self.references(row) else "no answer"
 
+    def reworded(self, row: Row, change: Change) -> Row:
+        """Question and context, in which the answers stay as they are."""
+        context, right = rewording.answers(str(row.values[self.context]), self.references(row), change)
+        found = {"text": [one.text for one in right], "answer_start": [one.start for one in right]}
+        return rewording.columns(rewording.with_values(row, {self.context: context, self.answers: found}), [self.question], change)
+
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Answerer:
         """Learns whether there are questions without an answer. Raises DataError where there are no others."""
         prose.require_fast(tokenizer)
@@ -130,6 +141,7 @@ class Answerer:
     config: ClassVar[Mapping[str, Any]] = {"num_labels": 2}
     generation: ClassVar[Mapping[str, Any]] = {}
     foretold = True
+    redrawn = False
 
     def encode(self, rows: Sequence[Row], labelled: bool = True) -> Encoded:
         """Windows of the rows, with the characters of each token, and where to learn from also the answer's first and last token.

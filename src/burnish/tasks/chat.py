@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation
 from burnish.core.generation import Generation
-from burnish.core.protocols import Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import View
 from burnish.data import chat
 from burnish.data.encode import Encoded
-from burnish.tasks import causal
+from burnish.tasks import causal, rewording
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,10 @@ class Chat(Spec):
     """
 
     name: Literal["chat"] = "chat"
+
+    word_for_word: ClassVar[bool] = False
+
+    chooses: ClassVar[Chosen] = "token"
 
     messages: str | None = None
     """Column of whole conversations: lists of {role, content}, or of {from, value}."""
@@ -98,6 +103,13 @@ class Chat(Spec):
     def stratum(self, row: Row) -> str:
         return ""
 
+    def reworded(self, row: Row, change: Change) -> Row:
+        """The user's turns alone: those of the assistant are learned."""
+        found = columns_of(self, row)
+        asked = [name for name in (found.messages, found.prompt) if name]
+        turned = rewording.with_values(row, {name: rewording.turns(row.values[name], name, change) for name in asked})
+        return rewording.columns(turned, [found.context], change)
+
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Assistant:
         """Names the columns, and gives a tokenizer without a chat template ChatML. Raises DataError where no column is known."""
         try:
@@ -140,6 +152,7 @@ class Assistant:
     auto_class = "AutoModelForCausalLM"
     config: ClassVar[Mapping[str, Any]] = {}
     foretold = True
+    redrawn = False
 
     @property
     def generation(self) -> Mapping[str, Any]:

@@ -15,11 +15,13 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, padded, tokenize
+from burnish.tasks import rewording
 from burnish.tasks.problems import MultiLabel, Problem, Regression, SingleLabel
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Classify(Spec):
     """Gives a text, or a pair of texts, a label, several labels, or a number."""
 
     name: Literal["classify"] = "classify"
+
+    word_for_word: ClassVar[bool] = False
 
     text: str = "text"
     """Column that holds the text."""
@@ -73,6 +77,10 @@ class Classify(Spec):
         return cls(text=text, label=label, problem=problem)
 
     @property
+    def chooses(self) -> Chosen:
+        return {"single_label": "row", "multi_label": "labels", "regression": "number"}[self.problem]  # type: ignore[return-value]
+
+    @property
     def kind(self) -> Problem:
         if self.problem == "multi_label":
             return MultiLabel(self.separator)
@@ -107,6 +115,9 @@ class Classify(Spec):
         if self.problem == "regression":
             return ""
         return ", ".join(sorted(self.names(row)))
+
+    def reworded(self, row: Row, change: Change) -> Row:
+        return rewording.columns(row, self.texts, change)
 
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Classifier:
         """Takes the labels from the recipe, else from the training rows. Raises DataError where watched rows have others."""
@@ -151,6 +162,7 @@ class Classifier:
     auto_class = "AutoModelForSequenceClassification"
     generation: ClassVar[Mapping[str, Any]] = {}
     foretold = False
+    redrawn = False
 
     @property
     def labels(self) -> list[str]:

@@ -16,13 +16,14 @@ from pydantic import Field
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation
 from burnish.core.generation import Generation
-from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import IGNORED, Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import View
 from burnish.data.encode import Encoded
 from burnish.metrics import language
-from burnish.tasks import causal, prose
+from burnish.tasks import causal, prose, rewording
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,10 @@ class Continue(Spec):
     """
 
     name: Literal["continue"] = "continue"
+
+    word_for_word: ClassVar[bool] = False
+
+    chooses: ClassVar[Chosen] = "token"
 
     text: str = "text"
     """Column that holds the text."""
@@ -73,6 +78,9 @@ class Continue(Spec):
 
     def stratum(self, row: Row) -> str:
         return ""
+
+    def reworded(self, row: Row, change: Change) -> Row:
+        return rewording.columns(row, [self.text], change)
 
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Continuer:
         """Teaches the tokenizer to begin each text with its beginning token, where it has one of its own.
@@ -118,6 +126,7 @@ class Continuer:
     auto_class = "AutoModelForCausalLM"
     config: ClassVar[Mapping[str, Any]] = {}
     foretold = True
+    redrawn = False
 
     @property
     def generation(self) -> Mapping[str, Any]:

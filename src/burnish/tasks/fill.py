@@ -16,13 +16,14 @@ from pydantic import Field
 
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation, Table
-from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import IGNORED, Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded, stacked
 from burnish.metrics import language
-from burnish.tasks import causal, prose
+from burnish.tasks import causal, prose, rewording
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,10 @@ class Fill(Spec):
     """
 
     name: Literal["fill"] = "fill"
+
+    word_for_word: ClassVar[bool] = False
+
+    chooses: ClassVar[Chosen] = "token"
 
     text: str = "text"
     """Column that holds the text."""
@@ -85,6 +90,9 @@ class Fill(Spec):
     def stratum(self, row: Row) -> str:
         return ""
 
+    def reworded(self, row: Row, change: Change) -> Row:
+        return rewording.columns(row, [self.text], change)
+
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Filler:
         """Learns how the tokenizer writes a blank. Raises DataError for a tokenizer that knows none."""
         prose.require_fast(tokenizer)
@@ -106,6 +114,7 @@ class Filler:
     config: ClassVar[Mapping[str, Any]] = {}
     generation: ClassVar[Mapping[str, Any]] = {}
     foretold = True
+    redrawn = True
 
     @cached_property
     def special(self) -> frozenset[int]:

@@ -16,13 +16,14 @@ from pydantic import Field
 from burnish.core.errors import DataError, ModelError
 from burnish.core.evaluation import Evaluation, Sample, Samples
 from burnish.core.generation import Generation
-from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import IGNORED, Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded, stacked
 from burnish.metrics import text as scores
-from burnish.tasks import causal, prose
+from burnish.tasks import causal, prose, rewording
 from burnish.tasks.documents import chunks, portions, shares
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Rewrite(Spec):
     """Turns a text into another: summaries, translations, text to text; documents longer than the model reads in chunks."""
 
     name: Literal["rewrite"] = "rewrite"
+
+    word_for_word: ClassVar[bool] = False
+
+    chooses: ClassVar[Chosen] = "token"
 
     source: str = "source"
     """Column of the text to read."""
@@ -104,6 +109,10 @@ class Rewrite(Spec):
     def stratum(self, row: Row) -> str:
         return ""
 
+    def reworded(self, row: Row, change: Change) -> Row:
+        """The source alone: the target is what is learned."""
+        return rewording.columns(row, [self.source, self.query], change)
+
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Rewriter:
         if tokenizer.eos_token_id is None:
             raise DataError("the tokenizer has no end token, so that a text could never end: use another model, or model.tokenizer.")
@@ -133,6 +142,7 @@ class Rewriter:
     auto_class = "AutoModelForSeq2SeqLM"
     config: ClassVar[Mapping[str, Any]] = {}
     foretold = True
+    redrawn = False
 
     @property
     def generation(self) -> Mapping[str, Any]:

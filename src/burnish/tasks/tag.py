@@ -6,7 +6,7 @@ Legend: B examples (windows of rows) in a micro-batch, T tokens, W words of a ro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,13 +15,14 @@ from pydantic import Field, model_validator
 
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Section
-from burnish.core.protocols import IGNORED, Batch, Choices, Inference, Key, Row
+from burnish.core.passage import Change
+from burnish.core.protocols import IGNORED, Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import Strip, View
 from burnish.data.encode import Encoded, Ragged, padded, stacked
 from burnish.metrics import spans as scores
-from burnish.tasks import entities, spans, words
+from burnish.tasks import entities, rewording, spans, words
 from burnish.tasks.entities import Tagged, Told
 from burnish.tasks.spans import OUTSIDE, Scheme, Span
 from burnish.tasks.words import Window
@@ -48,6 +49,8 @@ class Tag(Spec):
     """
 
     name: Literal["tag"] = "tag"
+
+    chooses: ClassVar[Chosen] = "word"
 
     tokens: str = "tokens"
     """Column of the words, where rows are word lists: a list, JSON, or text with blanks between the words."""
@@ -150,6 +153,18 @@ class Tag(Spec):
     def spans_of(self, row: Row) -> list[Span]:
         return self.read(self.spans, row, spans.read_spans, self.text_of(row))
 
+    @property
+    def word_for_word(self) -> bool:
+        return self.scheme == "plain"
+
+    def reworded(self, row: Row, change: Change) -> Row:
+        """What stands in no span; plain tags stay with their words."""
+        if self.text is not None:
+            text, found = rewording.spans(self.text_of(row), self.spans_of(row), change)
+            return rewording.with_values(row, {self.text: text, self.spans: [asdict(span) for span in found]})
+        made, tags = rewording.words(self.words_of(row), self.tags_of(row), self.scheme or "BIO", change)
+        return rewording.with_values(row, {self.tokens: made, self.tags: tags})
+
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Tagger:
         """Finds scheme and tags in the training rows, where the recipe does not name them. Raises DataError where rows do not fit."""
         words.require_fast(tokenizer)
@@ -192,6 +207,7 @@ class Tagger:
     auto_class = "AutoModelForTokenClassification"
     generation: ClassVar[Mapping[str, Any]] = {}
     foretold = False
+    redrawn = False
 
     @property
     def labels(self) -> list[str]:
