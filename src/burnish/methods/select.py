@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from burnish.core.errors import ModelError
+from burnish.core.errors import ModelError, nearest
 from burnish.core.protocols import Anatomy, Course, Technique
 from burnish.core.registry import register
 from burnish.core.spec import Spec
@@ -37,11 +38,24 @@ def train_only(model: nn.Module, names: Iterable[str]) -> nn.Module:
 class OwnParameters(Spec):
     """A method whose result is an ordinary model."""
 
+    frozen_base: ClassVar[bool] = False
+
+    @property
+    def positions(self) -> int:
+        return 0
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         return []
 
     def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
         model.save_pretrained(folder)
+
+    def open(self, folder: Path, load: Callable[[Path], Any]) -> nn.Module:
+        model: nn.Module = load(folder)
+        return model
+
+    def merged(self, folder: Path, load: Callable[[Path], Any]) -> Any:
+        raise ModelError(f"there is nothing to merge: {folder} holds plain weights already, as transformers opens them.")
 
 
 @register("method")
@@ -60,25 +74,88 @@ class Head(OwnParameters):
 
     name: Literal["head"] = "head"
 
+    frozen_base: ClassVar[bool] = True
+
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         return train_only(model, anatomy.head)
 
 
 @register("method")
 class Freeze(OwnParameters):
-    """The lowest blocks stay as they are; the upper ones and the head learn. Cheaper, and steadier on few rows."""
+    """The lowest blocks, or parameters of the names given, stay as they are; all others learn. Cheaper, and steadier on few rows."""
 
     name: Literal["freeze"] = "freeze"
 
-    blocks: int = Field(ge=0)
+    blocks: int = Field(default=0, ge=0)
     """Number of blocks to freeze, counted from the bottom; half of them is a good start."""
+
+    names: list[str] = []
+    """Parameters to freeze beside those blocks, as patterns of their names, such as "*.attention.*" or "*.bias"."""
 
     embeddings: bool = True
     """Whether the embeddings stay frozen too."""
+
+    @model_validator(mode="after")
+    def says_what(self) -> Freeze:
+        if not self.model_fields_set & {"blocks", "names"}:
+            raise ValueError("freeze needs `blocks` (how many, from the bottom) or `names` (patterns of parameters)")
+        return self
 
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         if self.blocks > len(anatomy.blocks):
             raise ModelError(f"`method.blocks`: {self.blocks} blocks cannot be frozen, the model has {len(anatomy.blocks)}.")
         free = [name for block in anatomy.blocks[self.blocks :] for name in block]
         below = [] if self.embeddings else anatomy.embeddings
-        return train_only(model, [*below, *free, *anatomy.head])
+        frozen = self.matching([name for name, _ in model.named_parameters()])
+        return train_only(model, (name for name in [*below, *free, *anatomy.head] if name not in frozen))
+
+    def matching(self, parameters: Sequence[str]) -> set[str]:
+        """The parameters that the patterns name. Raises ModelError where a pattern names none."""
+        found: set[str] = set()
+        for pattern in self.names:
+            own = {name for name in parameters if fnmatchcase(name, pattern)}
+            if not own:
+                raise ModelError(
+                    f"`method.names`: no parameter matches {pattern!r}{nearest(pattern, parameters)}; the first is {parameters[0]}."
+                )
+            found |= own
+        return found
+
+
+@register("method")
+class BitFit(OwnParameters):
+    """Only biases and the head learn: a thousandth of the parameters, near full fine-tuning on few rows.
+
+    Wants a learning rate of 1e-4 to 1e-3. Ben Zaken et al. 2021, "BitFit", arXiv:2106.10199.
+    """
+
+    name: Literal["bitfit"] = "bitfit"
+
+    def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
+        biases = [
+            name for name, _ in model.named_parameters() if name.rpartition(".")[2].endswith("bias") and name not in set(anatomy.head)
+        ]
+        if not biases:
+            raise ModelError(
+                f"`method`: bitfit trains biases, and {type(model).__name__} has none (as llama and t5 have not). Use norms, ia3 or lora."
+            )
+        return train_only(model, [*biases, *anatomy.head])
+
+
+@register("method")
+class Norms(OwnParameters):
+    """Only the norms (scale and shift) and the head learn: fewer parameters still than the biases, and every architecture has them.
+
+    Wants a learning rate of 1e-4 to 1e-2. Qi et al. 2022, arXiv:2210.10692; Zhao et al. 2023, arXiv:2312.11420.
+    """
+
+    name: Literal["norms"] = "norms"
+
+    def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
+        norms = [
+            f"{name}.{inner}"
+            for name, module in model.named_modules()
+            if "norm" in type(module).__name__.lower()
+            for inner, _ in module.named_parameters(recurse=False)
+        ]
+        return train_only(model, [*norms, *anatomy.head])

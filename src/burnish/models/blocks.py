@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,9 @@ BELOW = {"layernorm_embedding"}
 
 ABOVE = {"final_layer_norm"}
 """The other way round (OPT)."""
+
+ATTENTION = re.compile(r"att(?:n|ention)", re.IGNORECASE)
+"""In the name of every module that attends, whatever the architecture calls it (attention, self_attn, SelfAttention, encoder_attn)."""
 
 
 def anatomy(model: Any) -> Anatomy:
@@ -51,7 +55,23 @@ def anatomy(model: Any) -> Anatomy:
         block_modules=[prefix.removesuffix(".") for prefix in prefixes],
         linears=[name for name, module in model.named_modules() if is_linear(module) and name.startswith(tuple(prefixes))],
         head_modules=outermost(model, set(above)),
+        attention_outputs=[name for prefix in prefixes for name in part_outputs(model, prefix, attention=True)],
+        feed_forward_outputs=[name for prefix in prefixes for name in part_outputs(model, prefix, attention=False)],
     )
+
+
+def part_outputs(model: nn.Module, block: str, attention: bool) -> list[str]:
+    """The linear layers that bring a block's attention (each of them, where it has a second one over the encoder), or its feed-forward
+    part, back to the width of the block: the last linear layer of each, which the residual sum follows."""
+    last: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not name.startswith(block) or not is_linear(module):
+            continue
+        steps = name.removeprefix(block).split(".")
+        depth = next((at for at, step in enumerate(steps) if ATTENTION.search(step)), None)
+        if (depth is not None) == attention:
+            last[".".join(steps[: depth + 1]) if depth is not None else ""] = name
+    return list(last.values())
 
 
 def is_below(model: Any, name: str, first: bool, tables: tuple[str, ...]) -> bool:
