@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from burnish.core.errors import RunError
+from burnish.core.errors import RunError, count
 from burnish.core.protocols import Technique
 from burnish.core.registry import register
 from burnish.core.rundir import RunFolder
@@ -125,7 +125,7 @@ class Watch:
             self.waited += 1
         if self.patience is None or self.waited < self.patience:
             return None
-        return f"{self.metric} no better than {self.best if self.best is not None else value:.4g} in {self.patience} evaluations"
+        return f"{self.metric} no better than {self.best if self.best is not None else value:.4g} in {count(self.patience, 'evaluation')}"
 
     def apart(self, metrics: Mapping[str, float], training: float) -> str | None:
         """Whether validation loss minus training loss has grown by more than `gap` over the last `window` evaluations."""
@@ -135,7 +135,7 @@ class Watch:
         grown = self.gaps[-1] - self.gaps[0]
         if len(self.gaps) <= self.window or not grown > self.gap:
             return None
-        return f"validation loss grew {grown:.4g} away from training loss in {self.window} evaluations"
+        return f"validation loss grew {grown:.4g} away from training loss in {count(self.window, 'evaluation')}"
 
 
 class Moving(Technique):
