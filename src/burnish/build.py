@@ -194,7 +194,7 @@ def call_teacher(parts: Parts, note: Note, tell: Tell) -> None:
     from burnish.teaching import Pupil, teaching
 
     pupil = Pupil(parts.model, parts.learner, parts.tokenizer, parts.examples["train"], parts.runtime)
-    parts.teaching = teaching(parts.recipe, pupil, note, tell)
+    parts.teaching = teaching(parts.recipe.distill, parts.recipe, pupil, note, tell)
 
 
 def objective(parts: Parts) -> Objective:

@@ -114,6 +114,8 @@ class Model(Spec):
             return None
         if self.fresh:
             return "`layers` keeps pretrained blocks: a model of random weights gets its number of blocks from `config`"
+        if self.quantize is not None:
+            return "`layers` and `quantize` do not go together: train or save the smaller model first, then quantise that"
         kept = [self.layers - 1] if isinstance(self.layers, int) else self.layers
         if kept and kept[0] >= 0 and all(before < after for before, after in itertools.pairwise(kept)):
             return None

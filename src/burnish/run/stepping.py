@@ -10,19 +10,21 @@ import torch
 
 from burnish import build
 from burnish.core.errors import ModelError, count
-from burnish.core.protocols import Course, Technique
+from burnish.core.protocols import Course, Objective, Technique
 from burnish.engine.batches import Budget
 from burnish.engine.memory import OnHost, offloaded, recompute_blocks
 from burnish.engine.settings import Train
 from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
-from burnish.optim.groups import parameter_groups
+from burnish.losses.distillation import Distilled
 
 
 def make_step(parts: build.Parts, course: Course) -> Step:
     """The step of a run, at its beginning. Raises ModelError where its parts do not go together."""
     recipe, settings = parts.recipe, parts.recipe.train
-    groups = parameter_groups(parts.model, recipe.optimizer.lr, recipe.optimizer.weight_decay)
+    groups = recipe.selective.groups(parts.model, parts.anatomy, recipe.optimizer.lr, recipe.optimizer.weight_decay)
+    objective = build.objective(parts)
+    groups += beside(objective, recipe.optimizer.lr)
     optimizer: Any = OnHost(recipe.optimizer.build, groups) if away(parts, "optimizer") else recipe.optimizer.build(groups)
     techniques = build.techniques(parts, course, optimizer)
     update = make_update(parts, optimizer, techniques)
@@ -30,7 +32,7 @@ def make_step(parts: build.Parts, course: Course) -> Step:
         recompute_blocks(parts.model, parts.anatomy.block_modules, settings.checkpoint_blocks)
     return Step(
         model=parts.model,
-        objective=build.objective(parts),
+        objective=objective,
         examples=parts.examples["train"],
         optimizer=optimizer,
         runtime=parts.runtime,
@@ -42,6 +44,14 @@ def make_step(parts: build.Parts, course: Course) -> Step:
         keeping=(lambda: offloaded(parts.runtime)) if away(parts, "activations") else nullcontext,
         place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
     )
+
+
+def beside(objective: Objective, lr: float) -> list[dict[str, Any]]:
+    """A group of what learns beside the model and is not saved with it: a student's projections to its teacher's width."""
+    if not isinstance(objective, Distilled) or not len(objective.projections):
+        return []
+    names, parameters = zip(*objective.projections.named_parameters(prefix="distill"), strict=True)
+    return [{"params": list(parameters), "names": list(names), "weight_decay": 0.0, "lr": lr, "initial_lr": lr}]
 
 
 def away(parts: build.Parts, what: str) -> bool:
