@@ -103,7 +103,8 @@ class Language:
         logits = model(**batch.inputs, **more).logits  # (B, T, V)
         return nn.functional.cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=IGNORED, reduction="none").sum(dim=1)
 
-    outputs = losses
+    def outputs(self, model: nn.Module, batch: Batch) -> list[torch.Tensor]:
+        return list(self.losses(model, batch))
 
 
 def with_lora(model: Any) -> Any:
@@ -184,7 +185,7 @@ def recomputing(every: int = 1) -> Prepare:
 @pytest.mark.parametrize("budget", [6, 2])
 @pytest.mark.parametrize("name", MODELS)
 def test_blocks_computed_again_change_nothing(name: str, budget: int) -> None:
-    cut = {"budget": Budget(budget, "ex")}
+    cut: dict[str, Any] = {"budget": Budget(budget, "ex")}
     assert_exact(make(name, **cut), make(name, recomputing(), **cut))
 
 
@@ -198,10 +199,14 @@ def test_in_bf16_and_with_shared_blocks_they_change_nothing(name: str) -> None:
     assert_exact(make(name, precision="bf16"), make(name, recomputing(), precision="bf16"))
 
 
+def blocks_of(step: Step) -> list[str]:
+    return list(step.model.blocks)  # type: ignore[arg-type]
+
+
 def calls_in_a_step(name: str, prepare: Prepare, train: bool = True) -> list[int]:
     """How often each block's own forward runs in one step, or in one evaluation."""
     step = make(name)
-    counts = dict.fromkeys(step.model.blocks, 0)
+    counts = dict.fromkeys(blocks_of(step), 0)
     for block in counts:
         module = step.model.get_submodule(block)
         inner = module.forward
@@ -210,7 +215,7 @@ def calls_in_a_step(name: str, prepare: Prepare, train: bool = True) -> list[int
             counts[block] += 1
             return inner(*args, **kwargs)
 
-        module.forward = counted  # type: ignore[method-assign]
+        module.forward = counted
     prepare(step.model)
     if train:
         step(range(ROWS), 0, 1.0)
@@ -272,7 +277,7 @@ def test_a_cache_that_holds_what_a_method_learns_is_refused_and_not_dropped() ->
     prefixed = peft.get_peft_model(llama(), peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     prefixed.train()
     recompute_blocks(prefixed, anatomy(llama()).block_modules, 1)
-    with pytest.raises(ModelError, match="checkpoint_blocks.*prefix tuning"):
+    with pytest.raises(ModelError, match=r"checkpoint_blocks.*prefix tuning"):
         prefixed(input_ids=torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(1, 3))
 
 
@@ -346,12 +351,12 @@ def test_within_backward_gradients_do_not_stay(update: Any, most: float) -> None
     """The largest share of the parameters that hold a gradient at once."""
     step, peak = make("bert", update=update), 0
 
-    def count(parameter: nn.Parameter) -> None:
+    def count(gradient: torch.Tensor) -> None:
         nonlocal peak
         peak = max(peak, sum(p.grad is not None for p in step.parameters))
 
     for parameter in step.parameters:
-        parameter.register_hook(lambda gradient: count(parameter))
+        parameter.register_hook(count)
     step(range(ROWS), 0, 1.0)
     total = len(step.parameters)
     assert (peak >= total - 1) if update is Update else (0 < peak + 1 <= most * total)
@@ -505,8 +510,14 @@ def scaled_toy(factor: float, scale: float = 65536.0, said: list[str] | None = N
     optimizer = adamw(parameter_groups(model, 0.01, 0.1))
     update = Scaled(optimizer, Runtime("cpu"), scale)
     note = (said if said is not None else []).append
-    given: dict[str, Any] = {"budget": Budget(8, "ex"), "runtime": Runtime("cpu", "fp16"), "update": update, "note": note}
-    return Step(model=model, objective=objective, examples=toy_examples(), optimizer=optimizer, techniques=[update], **given)
+    given: dict[str, Any] = {
+        "budget": Budget(8, "ex"),
+        "runtime": Runtime("cpu", "fp16"),
+        "update": update,
+        "note": note,
+        "objective": objective,
+    }
+    return Step(model=model, examples=toy_examples(), optimizer=optimizer, techniques=[update], **given)
 
 
 def test_an_overflow_of_fp16_is_left_out_counted_and_told_until_the_scale_fits() -> None:
@@ -545,9 +556,9 @@ def test_techniques_hear_nothing_of_an_update_that_was_left_out() -> None:
 
 def test_a_gradient_that_no_scale_mends_is_refused() -> None:
     step, number = scaled_toy(1e3, scale=4.0), 0
-    step.model.head.weight.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[union-attr]
+    step.model.head.weight.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[union-attr, operator]
     before = {name: tensor.detach().clone() for name, tensor in step.model.named_parameters()}
-    with pytest.raises(NonFiniteError, match="gradient became (inf|nan) at step 3; the weights were not touched"):
+    with pytest.raises(NonFiniteError, match=r"gradient became (inf|nan) at step 3; the weights were not touched"):
         while number < 9:
             step(range(8), number, 1.0)
             number += 1
