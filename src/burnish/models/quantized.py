@@ -86,7 +86,7 @@ def settle(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 (no attribute that torch types know)
 
 
 def footprint(model: nn.Module) -> dict[str, int]:
@@ -116,13 +116,16 @@ def scales(module: nn.Module, parameter: Any) -> list[Any]:
 def complete(folder: Path) -> None:
     """Takes the word of quantised weights out of a saved model's configuration where its files are not: linked to the base's in full
     precision, they are quantised anew whenever the model is opened."""
+    for path in folder.rglob("config.json"):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        stored = any(name.endswith(STORED) for file in path.parent.glob("model*.safetensors") for name in names_in(file))
+        if not stored and settings.pop(SETTINGS, None) is not None:
+            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def names_in(file: Path) -> list[str]:
+    """The names of the tensors in a safetensors file."""
     from safetensors import safe_open
 
-    for file in folder.glob("model*.safetensors"):
-        with safe_open(file, "pt") as opened:
-            if any(name.endswith(STORED) for name in opened.keys()):  # noqa: SIM118 (no mapping)
-                return
-    path = folder / "config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    if settings.pop(SETTINGS, None) is not None:
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with safe_open(file, "pt") as opened:
+        return list(opened.keys())
