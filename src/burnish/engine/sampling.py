@@ -85,6 +85,8 @@ def part(size: int, rest: int, epoch: int, seed: Sequence[int]) -> np.ndarray:
     More than half of them are what less than half leaves over. An epoch that takes the end of one cycle begins the next with places
     that it does not hold yet; as r <= n / 2, this touches no place that the end of that cycle could give to another epoch.
     """
+    if not rest:
+        return np.arange(0)
     if 2 * rest > size:
         return np.setdiff1d(np.arange(size), part(size, size - rest, epoch, seed))
     first, start = divmod(epoch * rest, size)
@@ -98,8 +100,6 @@ def part(size: int, rest: int, epoch: int, seed: Sequence[int]) -> np.ndarray:
         held = np.isin(own[:rest], cycle(number - 1)[size - ended :]) if ended else np.zeros(rest, dtype=bool)
         return np.concatenate([own[:rest][~held], own[:rest][held], own[rest:]])
 
-    if not rest:
-        return np.arange(0)
     here = begun(first)[start : start + rest]
     return here if len(here) == rest else np.concatenate([here, begun(first + 1)[: rest - len(here)]])
 
@@ -142,8 +142,8 @@ def shared(total: int, weights: Sequence[float]) -> list[int]:
 
 def balanced(labels: Sequence[str], how: str, seed: int) -> Strata:
     """Every label alike; `labels` (N,), `how` is a key of BALANCED."""
-    names = sorted(set(labels))
-    members = [np.flatnonzero(np.array(labels) == name) for name in names]
+    names, found = sorted(set(labels)), np.array(labels)
+    members = [np.flatnonzero(found == name) for name in names]
     return Strata(names, members, BALANCED[how]([len(own) for own in members]), seed)
 
 
