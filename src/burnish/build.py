@@ -13,12 +13,13 @@ import numpy as np
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.protocols import Anatomy, Course, Examples, Learner, Objective, Row, Technique
 from burnish.data import audit, cache, mixture, sources, workers
+from burnish.data.augment.rows import Rewording, texts_of
 from burnish.data.encode import Encoded, class_counts
 from burnish.data.spec import held_out
 from burnish.data.split import limited, stratified
 from burnish.engine import sampling
 from burnish.engine.batches import Order
-from burnish.engine.control import Dynamic, Panel
+from burnish.engine.control import Control, Dynamic, Panel
 from burnish.engine.sampling import Strata
 from burnish.losses import classes
 from burnish.losses.spec import CrossEntropy
@@ -127,6 +128,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     new_tokens = range(known, len(tokenizer))
     recipe = recipe.model_copy(update={"task": learner.task})
     require_metric(recipe)
+    require_rewording(recipe)
     note(f"loading {recipe.model.name}")
     device = runtime.device.type
     model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), device, **learner.config)
@@ -187,6 +189,23 @@ def class_weights(parts: Parts) -> dict[str, tuple[float, float]] | None:
     return {label: (float(number), float(weight)) for label, number, weight in zip(labels, counts, weights, strict=True)}
 
 
+def require_rewording(recipe: Recipe) -> None:
+    """Raises DataError where the rows are to be put in words that their labels do not fit."""
+    reason = recipe.data.augment.fault(recipe.task.word_for_word) if recipe.data.augment is not None else None
+    if reason:
+        raise DataError(f"`data.augment`: {reason}.")
+
+
+def rewording(parts: Parts, tell: Tell) -> Rewording | None:
+    """What makes the examples of a step of rows in other words, where the recipe says so."""
+    augment, rows, reword = parts.recipe.data.augment, parts.gathered.rows["train"], parts.recipe.task.reworded
+    if augment is None:
+        return None
+    encode: Any = parts.learner.encode
+    changes = augment.build(lambda: texts_of(rows, reword), str(parts.runtime.device), tell)
+    return Rewording(parts.examples["train"], rows, reword, encode, changes, augment.share, (augment.seed, parts.recipe.train.seed))
+
+
 def call_teacher(parts: Parts, note: Note, tell: Tell) -> None:
     """Opens the recipe's teacher, where it names one, and lets it answer. Raises ModelError where it does not fit the student."""
     if parts.recipe.distill is None:
@@ -203,6 +222,7 @@ def objective(parts: Parts) -> Objective:
     from burnish.losses.objective import Reshaped
 
     against_labels = labelled_objective(parts)
+    assert parts.recipe.distill is None or parts.teaching is not None, "the teacher is called first"
     if parts.teaching is None:
         return against_labels
     return parts.teaching.objective(parts.learner, against_labels.loss if isinstance(against_labels, Reshaped) else cross_entropy)
@@ -233,15 +253,20 @@ def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -
 
 def controls(parts: Parts, optimizer: torch.optim.Optimizer) -> list[Technique]:
     """What turns learning rate, dropout and weight decay on the way. Raises DataError where a metric is none of these rows."""
-    chosen, schedule, metrics = parts.recipe.control, parts.recipe.schedule, parts.recipe.task.metrics
-    if isinstance(schedule, Plateau):
-        watched = schedule.model_dump(include={"metric", "patience", "min_delta", "lr_factor", "lr_min"})
-        chosen = Dynamic(**watched, dropout_step=0.0, weight_decay_factor=1.0)
+    chosen, metrics = control_of(parts.recipe), parts.recipe.task.metrics
     if chosen is None:
         return []
     if faults := chosen.faults(list(metrics), None):
         raise DataError(f"these rows do not suit what is to be watched: {'; '.join(faults)}.")
     return [chosen.technique(Panel(optimizer, parts.dropouts), metrics)]
+
+
+def control_of(recipe: Recipe) -> Control | None:
+    """The recipe's control; a schedule that waits for a plateau is one, which turns the learning rate alone."""
+    if not isinstance(recipe.schedule, Plateau):
+        return recipe.control
+    watched = recipe.schedule.model_dump(include={"metric", "patience", "min_delta", "lr_factor", "lr_min"})
+    return Dynamic(**watched, dropout_step=0.0, weight_decay_factor=1.0)
 
 
 def require_metric(recipe: Recipe) -> None:

@@ -148,6 +148,8 @@ def placed(section: Any, base: Path) -> Any:
         found: dict[str, Any] = {key: absolute(part, base) for key, part in parts.items() if is_file(part)}
         if not isinstance(section.train, str):
             found["train"] = dict(zip(placed_sources(section, base), section.train.values(), strict=True))
+        if section.augment is not None:
+            found["augment"] = section.augment.placed(lambda name: folder(name, base))
         return section.model_copy(update=found)
     if isinstance(section, Model):
         names = {"name": section.name, "tokenizer": section.tokenizer}
@@ -242,8 +244,15 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
     if train and train.patience and not train.keep_best:
         problems.append("`train.patience` needs `train.keep_best`: the metric that has to get better")
     problems += train.faults() if train else []
+    if data and data.augment and task and (reason := data.augment.fault(task.word_for_word)):
+        problems.append(f"`data.augment`: {reason}")
+    if train and train.duration.timed and getattr(sections.get("method"), "name", None) == "adalora":
+        problems.append("`method`: adalora lets the rank fall over a known number of steps; give train.duration in steps or epochs")
     if train and train.precision == "fp16" and (dtype := getattr(sections.get("model"), "dtype", "float32")) != "float32":
         problems.append(f"`train.precision`: fp16 needs weights in float32 to add small steps to; model.dtype is {dtype}")
+    model, selective = sections.get("model"), sections.get("selective")
+    if model and model.fresh and selective and selective.l2_sp and selective.l2_sp.alpha:
+        problems.append("`selective.l2_sp` holds pretrained weights to what they were, and this model starts at random: use l2 or weight_decay")
     for key, length in schedule or ():
         if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
             name = key.replace("warmup", "warm-up")

@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from burnish.core.protocols import Chosen
 from burnish.core.spec import Choice, Spec
+from burnish.data.augment.spec import Augment
 from burnish.data.order import Random
 
 UNBALANCED = {
@@ -123,6 +124,9 @@ class Data(Spec):
 
     max_length: int | None = Field(default=None, ge=3)
     """Tokens a row may have; longer rows are cut at the end. By default what the model can read."""
+
+    augment: Augment | None = None
+    """Training rows in other words, drawn anew at every step: {steps: [synonyms, swap], share: 0.5}; by default rows are as they are."""
 
     bad_rows: Literal["refuse", "drop"] = "refuse"
     """What to do with rows that cannot be used (empty text, no label, nothing to learn from): refuse the run and name them, or drop and count them."""

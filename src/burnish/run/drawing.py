@@ -16,7 +16,7 @@ def drawing(parts: build.Parts) -> dict[str, Any]:
     """`strata` (name, examples there are, examples an epoch draws) and `classes` (label, units an epoch holds, weight), where the
     recipe asks for them, and `notes` of both."""
     strata, weights = build.strata(parts), build.class_weights(parts)
-    made: dict[str, Any] = {"notes": order_notes(parts.recipe)}
+    made: dict[str, Any] = {"notes": [*order_notes(parts.recipe), *rewording_notes(parts.recipe)]}
     if strata is not None:
         drawn = list(zip(strata.names, map(len, strata.members), strata.quotas, strict=True))
         made["strata"] = [list(line) for line in drawn]
@@ -42,6 +42,11 @@ def order_notes(recipe: Recipe) -> list[str]:
     if order.name == "curriculum":
         return [f"curriculum: from easy to hard by `{order.by}` in the first {count(order.epochs, 'epoch')}, then shuffled"]
     return []
+
+
+def rewording_notes(recipe: Recipe) -> list[str]:
+    """A sentence where rows are put in other words."""
+    return [recipe.data.augment.told()] if recipe.data.augment is not None else []
 
 
 def listed(each: list[str]) -> str:

@@ -17,9 +17,10 @@ from burnish.engine.settings import Train
 from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
 from burnish.losses.distillation import Distilled
+from burnish.models.dropout import Dropout
 
 
-def make_step(parts: build.Parts, course: Course) -> Step:
+def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what, done, total: None) -> Step:
     """The step of a run, at its beginning. Raises ModelError where its parts do not go together."""
     recipe, settings = parts.recipe, parts.recipe.train
     groups = recipe.selective.groups(parts.model, parts.anatomy, recipe.optimizer.lr, recipe.optimizer.weight_decay)
@@ -39,6 +40,7 @@ def make_step(parts: build.Parts, course: Course) -> Step:
         budget=budget(settings, parts),
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
+        prepare=build.rewording(parts, tell),
         techniques=[*techniques, update] if isinstance(update, Scaled) else techniques,
         update=update,
         keeping=(lambda: offloaded(parts.runtime)) if away(parts, "activations") else nullcontext,
@@ -85,6 +87,15 @@ def make_update(parts: build.Parts, optimizer: Any, techniques: Sequence[Techniq
             "leave one of the two out."
         )
     return InBackward(optimizer)
+
+
+def turning_notes(parts: build.Parts) -> list[str]:
+    """What is dropped, averaged and turned on the way, in sentences for the header and the report."""
+    recipe, control = parts.recipe, build.control_of(parts.recipe)
+    found = [f"dropout: {parts.dropouts.told()}"] if recipe.dropout != Dropout() else []
+    if recipe.train.ema is not None:
+        found.append(f"evaluated and kept: a running average of the weights, of decay {recipe.train.ema:g}")
+    return [*found, *([f"control: {control.told()}"] if control is not None else [])]
 
 
 def memory_notes(parts: build.Parts) -> list[str]:

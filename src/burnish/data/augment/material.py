@@ -17,10 +17,10 @@ Drawn = Callable[[Passage, "np.random.Generator"], Passage]
 
 @dataclass(frozen=True)
 class Material:
-    """What is known before training: every text that may be changed, words that never are (in small letters), the seed, the device that
-    models may use, and whom to tell what is done of how much."""
+    """What is known before training: a way to every text that may be changed, words that never are (in small letters), the seed, the
+    device that models may use, and whom to tell what is done of how much."""
 
-    texts: Sequence[str]
+    texts: Callable[[], Sequence[str]]
     kept: frozenset[str]
     seed: int
     device: str

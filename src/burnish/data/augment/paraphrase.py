@@ -62,4 +62,4 @@ class Paraphrase(Spec):
             ) from error
         if not callable(found):
             raise DataError(f"{self.callable} is {type(found).__name__} and no function.")
-        return found  # type: ignore[no-any-return]
+        return found

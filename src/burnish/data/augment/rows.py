@@ -103,7 +103,7 @@ class Rewording:
             return [part for alone, row in wanted.items() for part in self.encoded({alone: row})] if len(wanted) > 1 else []
         owners, places = np.asarray(found.rows), list(wanted)
         single = (np.bincount(owners, minlength=len(wanted)) == 1)[owners] & (np.asarray(found.weights) > 0)
-        chosen = np.flatnonzero(single)
+        chosen = np.flatnonzero(single).tolist()
         return [([places[owners[at]] for at in chosen], found.taken(chosen))] if len(chosen) else []
 
     @cached_property

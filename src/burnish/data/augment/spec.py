@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from burnish.core.spec import Choice, Spec
 from burnish.data.augment import easy, paraphrase, translation  # noqa: F401  (they register what `steps` may name)
+from burnish.data.augment.material import Drawn, Material
 
 
 class Augment(Spec):
@@ -40,6 +41,11 @@ class Augment(Spec):
             f"{', '.join(wrong)} would leave words without a tag, or tags without a word: with plain tags each word has one of its own, "
             "and only synonyms replace word for word"
         )
+
+    def build(self, texts: Callable[[], Sequence[str]], device: str, tell: Callable[[str, int, int], None]) -> list[Drawn]:
+        """The steps, ready to be taken. Raises DataError where one lacks something."""
+        material = Material(texts, frozenset(word.lower() for word in self.keep), self.seed, device, tell)
+        return [step.build(material) for step in self.steps]
 
     def placed(self, folder: Callable[[str], str]) -> Augment:
         """The same with the folders of models made absolute."""

@@ -65,7 +65,7 @@ class BackTranslation(Spec):
         return self
 
     def build(self, material: Material) -> Drawn:
-        texts = sorted(set(material.texts))
+        texts = sorted(set(material.texts()))
         table = self.remembered(texts, material)
 
         def change(passage: Passage, draw: np.random.Generator) -> Passage:
@@ -84,7 +84,7 @@ class BackTranslation(Spec):
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         path = cache.root().parent / "translations" / f"{name}.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+            return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             pass
         made = self.translated(texts, material)
@@ -128,7 +128,10 @@ class Telling:
 def identity(name: str) -> list[Any]:
     """What tells a model from another of the same name: the files of a folder."""
     folder = Path(name)
-    return [name, sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir()) if folder.is_dir() else None]
+    return [
+        name,
+        sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir()) if folder.is_dir() else None,
+    ]
 
 
 @dataclass(frozen=True)

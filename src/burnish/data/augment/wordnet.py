@@ -59,7 +59,7 @@ def opened(language: str) -> Any:
     except ImportError:
         raise DataError('synonyms are read by nltk, which is not installed: pip install "burnish[augment]".') from None
 
-    class Reader(WordNetCorpusReader):  # type: ignore[misc]
+    class Reader(WordNetCorpusReader):
         """Spares the comparison of two versions, which takes longer than all other reading: there is one."""
 
         def map_wn(self, version: str = "wordnet") -> None:
