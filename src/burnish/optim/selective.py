@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from burnish.core.errors import count
 from burnish.core.protocols import Anatomy, Technique
 from burnish.core.spec import Spec
 
@@ -73,3 +75,16 @@ class Selective(Spec):
         from burnish.optim.penalties import penalties
 
         return penalties(model, anatomy, self)
+
+    def notes(self, groups: Sequence[Mapping[str, Any]]) -> list[str]:
+        """A sentence on what differs between parameters, for header and report; nothing where nothing does."""
+        if self == Selective():
+            return []
+        told = [count(len(groups), "group of parameters", "groups of parameters")]
+        for key, name in (("initial_lr", "learning rate"), ("weight_decay", "weight decay")):
+            values = sorted({group[key] for group in groups})
+            told.append(
+                f"{count(len(values), name)} from {values[0]:.3g} to {values[-1]:.3g}" if len(values) > 1 else f"{name} {values[0]:.3g}"
+            )
+        acting = [key for key in ("l1", "l2", "l2_sp") if getattr(self, key)]
+        return [f"selective: {', '.join(told)}" + (f"; penalties: {', '.join(acting)}" if acting else "")]

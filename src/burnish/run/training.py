@@ -27,13 +27,14 @@ from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
 from burnish.models import quantized
 from burnish.models.load import quiet
+from burnish.optim.groups import summary
 from burnish.plan.parameters import by_role, elements
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.drawing import drawing
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
-from burnish.run.stepping import make_step, memory_notes
+from burnish.run.stepping import make_step, memory_notes, turning_notes
 
 Source = str | Path | Mapping[str, Any] | Recipe
 LOOKED_AT = 100
@@ -140,7 +141,7 @@ class Session:
             watched="validation" in parts.examples,
             patience=settings.patience,
         )
-        step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps))
+        step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps), tell)
         session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
         session.restore(note)
         session.record(recipe)
@@ -195,7 +196,7 @@ class Session:
         roles = by_role(self.parts.model.named_parameters(), self.parts.anatomy)
         return {
             **drawn,
-            "model": recipe.model.name + (" (from scratch)" if recipe.model.from_scratch else ""),
+            "model": recipe.model.title,
             "method": recipe.method.name,
             "task": recipe.task.name,
             "parameters": {"total": sum(role[1] for role in roles), "trainable": sum(role[2] for role in roles), "roles": roles},
@@ -209,8 +210,14 @@ class Session:
             "precision": recipe.train.precision,
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
-            "notes": [self.saving(), *drawn["notes"], *memory_notes(self.parts), *(self.parts.teaching.notes if self.parts.teaching else [])],
+            "groups": summary(self.step.optimizer.param_groups),
+            "notes": [self.saving(), *drawn["notes"], *self.told()],
         }
+
+    def told(self) -> list[str]:
+        """What differs between parameters, what spares memory, and what a teacher does, in sentences."""
+        selective = self.parts.recipe.selective.notes(self.step.optimizer.param_groups)
+        return [*selective, *memory_notes(self.parts), *turning_notes(self.parts), *(self.parts.teaching.notes if self.parts.teaching else [])]
 
     def saving(self) -> str:
         """What micro-batches of like length leave out, counted on the first batches."""
