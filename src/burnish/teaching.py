@@ -323,7 +323,7 @@ def asked_anew(settings: Distill, recipe: Recipe, pupil: Pupil) -> str | None:
     duration, size = recipe.train.duration, recipe.train.batch_size
     if settings.hidden or settings.attention:
         return "hidden states and attention take too much room to keep"
-    if getattr(recipe.data, "augment", None) is not None or pupil.learner.redrawn:
+    if recipe.data.augment is not None or pupil.learner.redrawn:
         return "what the student reads is drawn anew each time"
     if not duration.timed and size * duration.steps(math.ceil(len(pupil.examples) / size)) < len(pupil.examples):
         return "the run reads less than all rows once"
@@ -364,11 +364,11 @@ def answers(teacher: Teacher, pupil: Pupil, precision: str, note: Note, tell: Te
 
 def key(teacher: Teacher, examples: Encoded, precision: str) -> str:
     """A digest of all that answers depend on: the teacher's weights and configuration, the examples, and the code that asks."""
+    import torch
+
     facts = [cache.code(), precision, str(teacher.order), teacher.model.config.to_json_string()]
     digest = hashlib.sha256("\n".join(facts).encode())
     for name, tensor in sorted(teacher.model.state_dict().items()):
-        import torch
-
         digest.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     for name, column in sorted({**examples.inputs, **examples.targets}.items()):
         arrays = (column.values, column.offsets) if isinstance(column, Ragged) else (np.asarray(column),)

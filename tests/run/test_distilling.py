@@ -82,7 +82,9 @@ def test_kept_answers_are_those_of_the_teacher_and_a_second_run_does_not_ask_it(
     second = burnish.train(student(recipe, teacher, "second"))
     assert forwards == []
     assert losses(second) == losses(first)
-    assert any("not asked again" in note for note in second.folder.read("plan.json")["notes"])
+    plan = second.folder.read("plan.json")
+    assert any("not asked again" in note for note in plan["notes"]) and plan["model"].endswith("tiny-bert (1 block of each stack)")
+    assert any("from the teacher teacher (" in note and "temperature 2, weight 0.6" in note for note in plan["notes"])
     monkeypatch.setattr(teaching, "MOST_BYTES", 1)
     shutil.rmtree(teaching.cache.root())
     asked = burnish.train(student(recipe, teacher, "asked"))

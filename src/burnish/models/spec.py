@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from burnish.core.errors import ModelError, nearest
+from burnish.core.errors import ModelError, count, nearest
 from burnish.core.network import hub_reachable
 from burnish.core.spec import Spec
 from burnish.models import starters
@@ -59,6 +59,12 @@ class Model(Spec):
     def fresh(self) -> bool:
         """Whether every weight starts at random."""
         return self.from_scratch or self.architecture is not None
+
+    @property
+    def title(self) -> str:
+        """Its name, and what was made of it, for people."""
+        kept = self.layers if isinstance(self.layers, int) else len(self.layers or ())
+        return self.name + (" (from scratch)" if self.from_scratch else f" ({count(kept, 'block')} of each stack)" if kept else "")
 
     @property
     def local(self) -> bool:
