@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from burnish.engine.events import Began, Evaluated, Noted, Stepped
+from burnish.engine.events import Began, Evaluated, Moved, Noted, Stepped
 from burnish.report.tokens import Piece, Shown, ShownExample, ShownStrip, Summary
 from burnish.terminal import Display, evaluation_tables, prediction_table, show_tokens, tokens
 from burnish.terminal.display import Smoothed
@@ -75,8 +75,10 @@ def test_evaluations_and_notes_are_lines_and_brackets_stay_text() -> None:
     console, stream = screen()
     display = Display(console)
     display(Evaluated(20, 1.0, "validation", {"loss": 0.5, "accuracy": 0.91}, 1.0, True))
+    display(Moved(20, "learning rate", 1.0, 0.5, 0.01, "loss no better than 0.5 in [2] evaluations"))
     display(Noted("label [bold]x[/] kept"))
     assert "validation after step 20, epoch 1.00:  loss 0.5000  accuracy 0.9100  best so far" in stream.getvalue()
+    assert "learning rate ×1 → ×0.5 from step 21: loss no better than 0.5 in [2] evaluations" in stream.getvalue()
     assert "label [bold]x[/] kept" in stream.getvalue()
 
 

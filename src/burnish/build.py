@@ -48,13 +48,19 @@ class Gathered:
 
 
 @dataclass
-class Parts:
-    """Everything that a run consists of."""
+class Taught:
+    """A task that has met its rows: what decides which examples make each step."""
 
     recipe: Recipe
     learner: Learner
     gathered: Gathered
     examples: dict[str, Any]
+
+
+@dataclass
+class Parts(Taught):
+    """Everything that a run consists of."""
+
     tokenizer: Any
     model: torch.nn.Module
     anatomy: Anatomy
@@ -150,7 +156,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     return parts
 
 
-def strata(parts: Parts) -> Strata | None:
+def strata(parts: Taught) -> Strata | None:
     """What an epoch draws of each label or source, where the recipe says so; None where it holds every example once."""
     data, task, seed = parts.recipe.data, parts.recipe.task, parts.recipe.train.seed
     rows = [parts.gathered.rows["train"][row] for row in parts.examples["train"].rows]
@@ -163,7 +169,7 @@ def strata(parts: Parts) -> Strata | None:
     return sampling.mixed([row.file for row in rows], weights, data.epoch_rows or len(rows), seed)
 
 
-def order(parts: Parts) -> Order:
+def order(parts: Taught) -> Order:
     """Which examples make each step. Raises DataError where the rows do not give what the recipe wants to draw or to order by."""
     settings, data, examples, found = parts.recipe.train, parts.recipe.data, parts.examples["train"], strata(parts)
     plain = Order(
@@ -196,13 +202,13 @@ def require_rewording(recipe: Recipe) -> None:
         raise DataError(f"`data.augment`: {reason}.")
 
 
-def rewording(parts: Parts, tell: Tell) -> Rewording | None:
+def rewording(parts: Taught, device: str, tell: Tell) -> Rewording | None:
     """What makes the examples of a step of rows in other words, where the recipe says so."""
     augment, rows, reword = parts.recipe.data.augment, parts.gathered.rows["train"], parts.recipe.task.reworded
     if augment is None:
         return None
     encode: Any = parts.learner.encode
-    changes = augment.build(lambda: texts_of(rows, reword), str(parts.runtime.device), tell)
+    changes = augment.build(lambda: texts_of(rows, reword), device, tell)
     return Rewording(parts.examples["train"], rows, reword, encode, changes, augment.share, (augment.seed, parts.recipe.train.seed))
 
 

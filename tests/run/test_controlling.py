@@ -55,6 +55,8 @@ def test_a_control_moves_tells_and_is_recorded(recipe: MakeRecipe, dropout_bert:
     assert [(move["step"], move["after"]) for move in moves if move["what"] == "dropout"] == [(4, 0.05), (6, pytest.approx(0.1))]
     assert [event.step for event in heard if isinstance(event, Moved)] == [move["step"] for move in moves]
     assert [step["lr"] for step in lines(run.folder, "step")] == pytest.approx([0.01] * 4 + [0.005] * 2 + [0.0025] * 2 + [0.00125] * 2)
+    told = "control: after 1 evaluation without a better loss: learning rate ×0.5 (to ×0.01), dropout +0.05 (to 0.2), weight decay ×1.5 (to 0.1)"
+    assert told in run.folder.read("plan.json")["notes"]
     assert set(run.predict(["lovely"])[0]["probabilities"]) == {"praise", "complaint"}
 
 
@@ -186,6 +188,8 @@ def test_dropout_by_place_acts_and_is_not_saved(recipe: MakeRecipe, tiny_llama: 
     ]
     losses = [lines(run.folder, "step")[0]["loss"] for run in runs]
     assert losses[0] == losses[2] != losses[1]
+    place = "dropout: attention 0 to 0.5, feed_forward 0.3 to 0.5"
+    assert [place in run.folder.read("plan.json")["notes"] for run in runs] == [False, True, False]
     from transformers import AutoModelForCausalLM
 
     found = AutoModelForCausalLM.from_pretrained(runs[1].folder.model)

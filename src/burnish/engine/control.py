@@ -201,6 +201,10 @@ class Control(Protocol):
         """`metrics` are those of the task, with whether more is better."""
         ...
 
+    def told(self) -> str:
+        """What it does, in a sentence."""
+        ...
+
     def faults(self, metrics: Sequence[str] | None, watched: bool | None) -> list[str]:
         """What does not go together with the task's metrics, and with whether there are validation rows; None where unknown."""
         ...
@@ -265,6 +269,16 @@ class Dynamic(Spec):
         watch = Watch(self.metric, metrics[self.metric], self.patience, self.min_delta, self.gap, self.window)
         return Moving(panel, steps, watch)
 
+    def told(self) -> str:
+        stalls = f"after {count(self.patience, 'evaluation')} without a better {self.metric}" if self.patience else ""
+        grows = f"where the gap between the losses grows by more than {self.gap:g}" if self.gap else ""
+        moves = [
+            f"learning rate ×{self.lr_factor:g} (to ×{self.lr_min:g})" if self.lr_factor < 1 else "",
+            f"dropout +{self.dropout_step:g} (to {self.dropout_max:g})" if self.dropout_step else "",
+            f"weight decay ×{self.weight_decay_factor:g} (to {self.weight_decay_max:g})" if self.weight_decay_factor > 1 else "",
+        ]
+        return f"{' and '.join(filter(None, (stalls, grows)))}: {', '.join(filter(None, moves))}"
+
     def faults(self, metrics: Sequence[str] | None, watched: bool | None) -> list[str]:
         return watching_faults("control", self.metric, metrics, watched)
 
@@ -283,6 +297,9 @@ class Replay(Spec):
 
     def technique(self, panel: Panel, metrics: Mapping[str, bool]) -> Technique:
         return Replaying(panel, moves_of(self.run))
+
+    def told(self) -> str:
+        return f"{count(len(moves_of(self.run)), 'move')} of {self.run} made again"
 
     def faults(self, metrics: Sequence[str] | None, watched: bool | None) -> list[str]:
         try:

@@ -126,6 +126,12 @@ class Dropouts:
         """The smallest of the probabilities that the model began with; None where it has none at all."""
         return min(self.own, default=None)
 
+    def told(self) -> str:
+        """The probabilities of each place, in words."""
+        found = {place: sorted({switch.probability for switch in self.switches if switch.place == place}) for place in PLACES}
+        ends = {place: dict.fromkeys((values[0], values[-1])) for place, values in found.items() if values}
+        return ", ".join(f"{place} {' to '.join(f'{value:g}' for value in values)}" for place, values in ends.items())
+
     def raise_by(self, amount: float, most: float) -> None:
         """Every probability becomes what it was at first plus `amount`, but not more than `most` (or than it was)."""
         for switch, own in zip(self.switches, self.own, strict=True):

@@ -38,6 +38,8 @@ class Record:
     """Lines of metrics.jsonl with kind `step`, by ascending step, one for each step."""
     evaluations: list[dict[str, Any]]
     """Lines of metrics.jsonl with kind `evaluation`, by ascending step."""
+    moves: list[dict[str, Any]]
+    """Lines of metrics.jsonl with kind `move`, by ascending step: what was turned on the way."""
     before: dict[str, Any]
     """evaluations/before.json: what the model gave before the first step; empty where it was not tried."""
     results: list[dict[str, Any]]
@@ -72,6 +74,7 @@ def collect(path: Path) -> Record:
         plan=read("plan.json"),
         steps=list({line["step"]: line for line in by_step(lines, "step")}.values()),
         evaluations=by_step(lines, "evaluation"),
+        moves=by_step(lines, "move"),
         before=read(f"evaluations/{BEFORE}.json"),
         results=[result for name in result_names(folder) if mapping((result := read(name)).get("metrics"))],
         summary=summary if summary or folder.finished else None,

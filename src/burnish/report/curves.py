@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from burnish.report.collect import Record, finite, mapping
 from burnish.report.figures import Line, Panel
+from burnish.report.moves import Mark, marks
 from burnish.report.series import Point, points_of, smoothed, thinned, window_for
 from burnish.report.wording import part_name, short, spoken
 
@@ -100,7 +102,14 @@ def panel_of(record: Record, title: str, y_label: str, lines: list[Line], marked
         return None
     kept = finite((record.summary or {}).get("kept_step")) if marked else None
     last = max(float(line["step"]) for line in [*record.steps, *record.evaluations])
-    return Panel(title, step_label(record.plan), y_label, lines, description(title, lines), last, kept)
+    moved = marks(record)
+    return Panel(title, step_label(record.plan), y_label, lines, description(title, lines) + told(moved), last, kept, moved)
+
+
+def told(moved: Sequence[Mark]) -> str:
+    """The steps at which something was turned, as the end of a description."""
+    steps = [short(step) for step, _ in moved]
+    return f" Something was turned at {'step' if len(steps) == 1 else 'steps'} {', '.join(steps)}." if steps else ""
 
 
 def step_label(plan: dict[str, Any]) -> str:

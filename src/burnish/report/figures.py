@@ -56,6 +56,8 @@ class Panel:
     """Where the horizontal axis ends, the same for all panels of a run, so that they can be read one above the other."""
     mark: float | None = None
     """The step at which a vertical line says `kept`."""
+    moves: Sequence[tuple[float, str]] = ()
+    """Steps at which something was turned, and what their vertical lines say."""
 
     @property
     def logarithmic(self) -> bool:
@@ -123,6 +125,8 @@ def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
         axis.set_major_formatter(FuncFormatter(tick_wording(list(axis.get_majorticklocs()))))
     axes.set_xlabel(panel.x_label, color=muted, labelpad=6)
     axes.set_ylabel(panel.y_label + (" (log scale)" if panel.logarithmic else ""), color=muted, labelpad=8)
+    for step, label in panel.moves:
+        mark_move(axes, step, label)
     if panel.mark is not None:
         mark(axes, panel.mark)
 
@@ -149,6 +153,15 @@ def mark(axes: Axes, step: float) -> None:
         ha="center",
         va="bottom",
     )
+
+
+def mark_move(axes: Axes, step: float, label: str) -> None:
+    """A thin vertical line where something was turned, with its number at the foot."""
+    color = STAND_INS["contrast"]
+    axes.axvline(step, color=color, linewidth=1, alpha=0.5, zorder=2)
+    if label:
+        at: Any = ("data", "axes fraction")
+        axes.annotate(label, (step, 0), xycoords=at, xytext=(3, 3), textcoords="offset points", color=color, ha="left", va="bottom")
 
 
 def inlined(text: str, alt: str, prefix: str) -> str:

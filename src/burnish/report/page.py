@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from burnish.core.errors import disk_errors
 from burnish.core.rundir import RunFolder, write_text
-from burnish.report import contents, figures, wording
+from burnish.report import contents, figures, moves, wording
 from burnish.report.collect import Record, collect, mapping, sequence
 from burnish.report.comparison import Comparison, comparison, without_shown
 from burnish.report.curves import panels
@@ -49,6 +49,7 @@ def render(record: Record) -> str:
         sentence=contents.sentence(record),
         warnings=[*sequence(record.data.get("warnings")), *record.problems],
         figures=[drawn(panel, f"f{order}", first=order == 0) for order, panel in enumerate(panels(record))],
+        moves=moves.table(record),
         comparison=compared,
         results=[result_view(result, compared) for result in record.results],
         facts=contents.facts(record),

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from burnish.core.errors import count
-from burnish.engine.events import Began, Evaluated, Event, Noted, Saved, Stepped, Working
+from burnish.engine.events import Began, Evaluated, Event, Moved, Noted, Saved, Stepped, Working
 from burnish.terminal.tables import clock, escaped, megabytes
 
 QUIET_SECONDS = 10.0
@@ -48,6 +48,9 @@ class Display:
             self.say(f"[bold]{event.part}[/] after step {event.step:,}, epoch {event.epoch:.2f}:  {scores}{best}")
         elif isinstance(event, Saved):
             self.say(f"[dim]checkpoint of step {event.step:,}: {megabytes(event.bytes)} in {event.seconds:.1f} s[/]")
+        elif isinstance(event, Moved):
+            sign = "+" if event.what == "dropout" else "×"
+            self.say(f"[bold]{event.what}[/] {sign}{event.before:.3g} → {sign}{event.after:.3g} from step {event.step + 1:,}: {escaped(event.why)}")
         elif isinstance(event, Noted):
             self.say(f"[dim]{escaped(event.message)}[/]")
         elif isinstance(event, Working):
