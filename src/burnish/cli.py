@@ -113,6 +113,44 @@ def predict(
 
 
 @app.command()
+def merge(
+    run: RunArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
+) -> None:
+    """Take a run's adapter (lora and its kin, ia3, oft, ...) into the weights: a plain model that transformers opens without peft."""
+    from burnish.run.merging import merge as merged
+
+    print(f"{merged(run, output, overwrite)} is written: plain weights, with the tokenizer")
+
+
+@app.command(name="find-lr")
+def find_lr(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to it, such as method=lora.")] = None,
+    lowest: Annotated[float, typer.Option("--min", help="The learning rate to begin with.")] = 1e-7,
+    highest: Annotated[float, typer.Option("--max", help="The learning rate to end with.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Updates, at rates that rise by the same factor.")] = 100,
+    html: Annotated[Path | None, typer.Option(help="A page to write as well, with the curve as a picture.")] = None,
+) -> None:
+    """Find a learning rate: train a little at rising rates and see where the loss falls. The weights are thrown away."""
+    from burnish.recipe import load
+    from burnish.report.rates import write_page
+    from burnish.terminal import show_rates
+
+    changes = overrides or []
+    load(recipe, changes)
+    with display() as listener:
+        from burnish.run import find_lr as find
+
+        found = find(recipe, changes, lowest, highest, steps, [listener])
+    show_rates(console(), found)
+    if html is not None:
+        write_page(found, recipe.stem, html)
+        print(f"\npage: {html}")
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write the HTML report of a run again."""
     from burnish.core.rundir import RunFolder
@@ -152,6 +190,7 @@ def show(
     rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 5,
     row: Annotated[int | None, typer.Option(min=1, help="The one row to show, by its number in its file.")] = None,
     html: Annotated[Path | None, typer.Option(help="A page to write as well.")] = None,
+    augmented: Annotated[bool, typer.Option("--augmented", help="Show beside them what data.augment makes of them.")] = False,
 ) -> None:
     """Show rows token by token: what is supervised, what is cut, and what that comes to in the whole part."""
     from burnish.recipe import load
@@ -163,7 +202,7 @@ def show(
     with display() as listener:
         from burnish.run.showing import show as look
 
-        shown = look(recipe, changes, part, rows, row, [listener])
+        shown = look(recipe, changes, part, rows, row, [listener], augmented)
     show_tokens(console(), shown)
     if html is not None:
         write_page(shown, html)

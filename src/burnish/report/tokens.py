@@ -32,6 +32,7 @@ class Piece:
     special: bool = False
     cut: bool = False
     note: str = ""
+    changed: bool = False
 
     @property
     def seen(self) -> str:
@@ -131,6 +132,11 @@ class Shown:
     examples: Sequence[ShownExample]
     warnings: Sequence[str] = field(default=())
     fault: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether something is shown that stands in the place of other words."""
+        return any(piece.changed for example in self.examples for strip in example.strips for piece in strip.pieces)
 
 
 @dataclass(frozen=True)

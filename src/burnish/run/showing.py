@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -16,6 +16,7 @@ from burnish.core.errors import DataError
 from burnish.core.protocols import Examples, Learner, Row
 from burnish.core.view import Strip, View
 from burnish.data import mixture
+from burnish.data.augment.rows import Rewording
 from burnish.data.pieces import readings, special_ids
 from burnish.engine.events import Listener, Working
 from burnish.models import load
@@ -59,9 +60,11 @@ def show(
     rows: int = 5,
     row: int | None = None,
     listeners: Sequence[Listener] = (),
+    augmented: bool = False,
 ) -> Shown:
     """The first `rows` rows of a part, or the row with number `row` of its file, and what the whole part comes to.
 
+    With `augmented` each is followed by what training makes of it in the first epoch, in other words.
     Rows in which nothing is supervised are shown beside them, and the result's `fault` says what training would say. Raises
     BurnishError for whatever else training would refuse, and where there is no such part or row.
     """
@@ -76,11 +79,14 @@ def show(
     empty = np.flatnonzero(found.units == 0).tolist()
     wanted = list(range(min(rows, len(found.rows)))) if row is None else numbered(gathered, part, row)
     wanted += [index for index in empty[:rows] if row is None and index not in wanted]
+    anew = in_other_words(found, gathered, work) if augmented else None
     return Shown(
         model=checked.model.name,
         task=checked.task.name,
         summary=summary(found, source_of(checked, part)),
-        examples=[example for index in wanted for example in shown_row(found, index)],
+        examples=[
+            example for index in wanted for example in (shown_row(found, index) if anew is None else shown_twice(found, index, anew))
+        ],
         warnings=gathered.warnings,
         fault=fault(found) if empty else "",
     )
@@ -101,6 +107,78 @@ def open_part(recipe: Recipe, gathered: build.Gathered, name: str, tell: build.T
     examples = build.tokens(recipe, learner, rows, ignore, tell)
     units = np.bincount(examples.rows, weights=examples.weights, minlength=len(rows))
     return Part(name, recipe, learner, rows, examples, units)
+
+
+@dataclass(frozen=True)
+class InOtherWords:
+    """What the first epoch makes of the training rows: the examples of the step in which each example is first learned from."""
+
+    examples: Examples
+    rows: list[Row]
+    places: Mapping[int, tuple[int, int]]
+    """Example -> its first step, and where in that it stands."""
+
+    batch: Callable[[int], list[int]]
+    make: Rewording
+
+    def of(self, row: Row) -> list[tuple[int, Any, int]]:
+        """Of each example of a row its step, and where it then is: the examples of the step, and which it is. None for examples that
+        the first epoch does not draw."""
+        number = next((number for number, one in enumerate(self.rows) if one is row), -1)
+        found = []
+        for example in np.flatnonzero(np.asarray(self.examples.rows) == number).tolist():
+            if example in self.places:
+                step, place = self.places[example]
+                prepared, chosen = self.make(self.batch(step), step)
+                found.append((step, prepared, int(chosen[place])))
+        return found
+
+
+def in_other_words(part: Part, gathered: build.Gathered, tell: build.Tell) -> InOtherWords:
+    """Raises DataError where the part is not that of training, or nothing is to be changed."""
+    recipe = part.recipe.model_copy(update={"task": part.learner.task})
+    if part.name != "train" or recipe.data.augment is None:
+        what = "the recipe has no data.augment" if recipe.data.augment is None else f"{part.name} rows are never changed"
+        raise DataError(f"{what}: there is nothing to show beside the rows.")
+    build.require_rewording(recipe)
+    examples, rows = build.encoded(recipe, part.learner, part.rows, ignore, ignore)
+    taught = build.Taught(recipe, part.learner, replace(gathered, rows={**gathered.rows, "train": rows}), {"train": examples})
+    order, make = build.order(taught), build.rewording(taught, "cpu", tell)
+    assert make is not None, "the recipe has data.augment"
+    places: dict[int, tuple[int, int]] = {}
+    for step in range(order.steps_per_epoch):
+        for place, example in enumerate(order.batch(step)):
+            places.setdefault(int(example), (step, place))
+    return InOtherWords(examples, rows, places, order.batch, make)
+
+
+def shown_twice(part: Part, index: int, anew: InOtherWords) -> list[ShownExample]:
+    """A row as it is, then as the first epoch has it."""
+    shown, views = shown_row(part, index), [part.learner.view(part.examples, place) for place in np.flatnonzero(part.owners == index).tolist()]
+    found = anew.of(part.rows[index])
+    if not found:
+        return [replace(one, place=f"{one.place}: not drawn in the first epoch") for one in shown]
+    if len(found) != 1 or len(views) != 1:
+        return [replace(one, place=f"{one.place}: read in windows, not changed") for one in shown]
+    step, examples, place = found[0]
+    view = part.learner.view(examples, place)
+    if all(list(new.ids) == list(old.ids) for new, old in zip(view.strips, views[0].strips, strict=True)):
+        return [replace(shown[0], place=f"{shown[0].place}: as it is in step {step + 1}")]
+    made = shown_example(part.learner.tokenizer, f"{part.rows[index].place}: in other words in step {step + 1}", view, view, True)
+    strips = [
+        replace(strip, pieces=marked(strip.pieces, new.ids, old.ids))
+        for strip, new, old in zip(made.strips, view.strips, views[0].strips, strict=True)
+    ]
+    return [*shown, replace(made, strips=strips)]
+
+
+def marked(pieces: Sequence[Piece], new: Sequence[int], old: Sequence[int]) -> list[Piece]:
+    """The pieces, with a mark on those of which some token is not in the old text at its place."""
+    fresh = np.zeros(len(new), dtype=bool)
+    for kind, _, _, start, end in SequenceMatcher(None, list(old), list(new), autojunk=False).get_opcodes():
+        fresh[start:end] |= kind != "equal"
+    ends = np.cumsum([piece.tokens for piece in pieces])
+    return [replace(piece, changed=bool(fresh[end - piece.tokens : end].any())) for piece, end in zip(pieces, ends, strict=True)]
 
 
 def ignore(*facts: Any) -> None:

@@ -31,7 +31,9 @@ def words(given: Sequence[str], tags: Sequence[str], scheme: str, change: Change
     """
     starts = [sum(len(word) + 1 for word in given[:place]) for place in range(len(given))]
     tagged = [scheme != "plain" and tag != OUTSIDE for tag in tags]
-    whole = [flag or len(word.split()) != 1 for word, flag in zip(given, tagged, strict=True)]  # a word with a blank in it cannot be found again
+    whole = [
+        flag or len(word.split()) != 1 for word, flag in zip(given, tagged, strict=True)
+    ]  # a word with a blank in it cannot be found again
     places = [list(group) for fixed, group in groupby(range(len(given)), key=whole.__getitem__) if fixed]
     extents = [(starts[group[0]], starts[group[-1]] + len(given[group[-1]])) for group in places]
     made = change(around(" ".join(given), extents))
@@ -62,9 +64,7 @@ def answers(context: str, right: Sequence[Reference], change: Change) -> tuple[s
 
 def moved(place: int, before: Sequence[Extent], made: Passage) -> int:
     """Where a character of a fixed stretch stands after the change."""
-    return next(
-        new + place - old for (old, end), (new, _) in zip(before, fixed_extents(made), strict=True) if old <= place < end
-    )
+    return next(new + place - old for (old, end), (new, _) in zip(before, fixed_extents(made), strict=True) if old <= place < end)
 
 
 def turns(value: Any, name: str, change: Change) -> Any:

@@ -13,9 +13,16 @@ from burnish.report.tokens import Piece, Shown, ShownExample, Word, words
 
 STYLES = {"supervised": "bold green", "cut": "strike red", "special": "magenta"}
 SUPERVISED_SPECIAL = "bold green underline"
+CHANGED = "reverse"
 NOTE = "dim cyan"
 TONES = {"plain": "", "good": "green", "warning": "yellow", "bad": "bold red"}
-SIGNS = {"supervised": ("«", "»"), "cut": ("~", "~"), "": ("", "")}
+SIGNS = {
+    "supervised": ("«", "»"),
+    "cut": ("~", "~"),
+    "changed": ("{", "}"),
+    "supervised changed": ("«{", "}»"),
+    "": ("", ""),
+}
 INDENT = 2
 
 
@@ -25,7 +32,7 @@ def show_tokens(console: Console, shown: Shown) -> None:
         line(console, Text(sentence, TONES[tone]))
     for warning in shown.warnings:
         line(console, Text(f"warning: {warning}", TONES["warning"]))
-    line(console, legend(colorless(console)))
+    line(console, legend(colorless(console), shown.changed))
     for example in shown.examples:
         show_example(console, example)
 
@@ -34,11 +41,12 @@ def colorless(console: Console) -> bool:
     return console.no_color or console.color_system is None
 
 
-def legend(plain: bool) -> Text:
+def legend(plain: bool, changed: bool = False) -> Text:
     if plain:
-        return Text("Signs: «supervised» ~cut~ [NAME] special token; word·NOTE; ↵ line break")
+        return Text(f"Signs: «supervised» ~cut~ {'{changed} ' if changed else ''}[NAME] special token; word·NOTE; ↵ line break")
+    more = Text.assemble(("changed", CHANGED), "  ") if changed else Text()
     return Text.assemble(
-        ("supervised", STYLES["supervised"]), "  ", ("cut", STYLES["cut"]), "  ", ("special token", STYLES["special"]),
+        ("supervised", STYLES["supervised"]), "  ", ("cut", STYLES["cut"]), "  ", more, ("special token", STYLES["special"]),
         "  word", ("·NOTE", NOTE), "  ↵ line break",
     )  # fmt: skip
 
@@ -93,16 +101,19 @@ def spans(found: Sequence[Word]) -> list[Word]:
 def style_of(piece: Piece) -> str:
     if piece.special and piece.supervised and not piece.cut:
         return SUPERVISED_SPECIAL
-    return STYLES.get(state(piece) or ("special" if piece.special else ""), "")
+    told = "cut" if piece.cut else "supervised" if piece.supervised else "special" if piece.special else ""
+    return f"{STYLES.get(told, '')} {CHANGED if piece.changed else ''}".strip()
 
 
 def state(piece: Piece) -> str:
     """What is said of a piece by a sign; that it is special its name says."""
-    return "cut" if piece.cut else "supervised" if piece.supervised else ""
+    if piece.cut:
+        return "cut"
+    return " ".join([*(["supervised"] if piece.supervised else []), *(["changed"] if piece.changed else [])])
 
 
 def signed(pieces: Sequence[Piece]) -> Text:
-    """The same in signs: «supervised», ~cut~."""
+    """The same in signs: «supervised», ~cut~, {changed}."""
     return Text("".join(signs(pieces)))
 
 
