@@ -28,6 +28,11 @@ app.add_typer(tokenizers, name="tokenizer")
 rows_of_data = typer.Typer(help="Rows as the model gets them.", no_args_is_help=True)
 app.add_typer(rows_of_data, name="data")
 
+outlooks = typer.Typer(help="What a recipe comes to, before anything is trained.", no_args_is_help=True)
+app.add_typer(outlooks, name="show")
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to it, such as schedule=cosine.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 Int8 = Annotated[bool, typer.Option("--int8", help="Hold the weights in 8 bits (LLM.int8): a quarter of their memory, close results.")]
 
@@ -238,6 +243,53 @@ def train_tokenizer(
         f"{facts['vocabulary']:,} tokens learned from {len(texts):,} texts: {facts['bytes_per_token']:.2f} bytes a token, {facts['unknown']:.2%} unknown"
     )
     print(f"{output} is written: name it in a recipe, model: {{name: new:llama, tokenizer: {output}}}")
+
+
+@outlooks.command(name="schedule")
+def show_schedule(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A picture to write as well, .svg.")] = None,
+) -> None:
+    """Draw the learning rate over the steps of a run."""
+    from burnish.recipe import load
+    from burnish.report.pictures import write_picture
+    from burnish.terminal.plot import plot
+
+    load(recipe, overrides or [])
+    with display() as listener:
+        from burnish.run.outlook import show_schedule as look
+
+        panel = look(recipe, overrides or [], [listener])
+    points = panel.lines[0].points
+    print(f"{panel.title}: {panel.alt}\n\n" + "\n".join(plot(points, (f"{points[0][0]:g}", f"{panel.last_step:g} {panel.x_label}"))))
+    if output is not None:
+        write_picture(panel, output)
+        print(f"\npicture: {output}")
+
+
+@outlooks.command(name="groups")
+def show_groups(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """List the optimizer's groups: learning rate, weight decay, and which parameters."""
+    from burnish.recipe import load
+    from burnish.terminal.tables import groups_table
+
+    load(recipe, overrides or [])
+    from burnish.run.outlook import show_groups as look
+
+    console().print(groups_table(look(recipe, overrides or [])))
+
+
+@outlooks.command(name="parameters")
+def show_parameters(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """List a model's parameters by place and role, those that learn, and the formulas of their numbers."""
+    from burnish.recipe import load
+    from burnish.terminal.tables import parameters_table
+
+    load(recipe, overrides or [])
+    from burnish.run.outlook import show_parameters as look
+
+    console().print(parameters_table(look(recipe, overrides or [])))
 
 
 @app.command()

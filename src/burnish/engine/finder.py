@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from burnish.core.errors import NonFiniteError
+from burnish.core.rates import RangeTest
 
 DIVERGED = 4.0
 """Times the smallest running loss at which it has diverged, as in fastai."""
@@ -20,25 +20,10 @@ MEMORY = 0.9
 """Of the running loss by which divergence is seen."""
 WIDTH = 0.2
 """Standard deviation of the kernel that smooths the curve, in decades of the learning rate."""
+ROUNDING = 1e-6
+"""Of the loss: a fall that is no fall."""
 FEWEST = 5
 """Steps without which a curve says nothing."""
-
-
-@dataclass(frozen=True)
-class RangeTest:
-    """The course of a range test: the losses at rising rates, the same smoothed, the rate it suggests (None where the loss never
-    fell), and why it ended."""
-
-    rates: Sequence[float]
-    losses: Sequence[float]
-    smooth: Sequence[float]
-    suggestion: float | None
-    ended: str
-
-    @property
-    def lowest(self) -> float:
-        """The rate at which the smoothed loss is lowest."""
-        return self.rates[int(np.argmin(self.smooth))]
 
 
 def rising(lr_min: float, lr_max: float, steps: int) -> list[float]:
@@ -59,8 +44,10 @@ def range_test(loss_at: Callable[[int, float], float], rates: Sequence[float]) -
         losses.append(loss)
         running = MEMORY * running + (1 - MEMORY) * loss
         seen = running / (1 - MEMORY ** (step + 1))
+        if step < FEWEST:  # too few to tell what the loss is
+            continue
         best = min(best, seen)
-        if step >= FEWEST and seen > DIVERGED * best:
+        if seen > DIVERGED * best:
             ended = f"the loss diverged at {rate:.2e}"
             break
     tried = list(rates[: len(losses)])
@@ -80,8 +67,8 @@ def steepest(rates: Sequence[float], smooth: Sequence[float]) -> float | None:
 
     A rule of thumb of fastai's, on the safe side of the lowest point: there the loss is about to turn.
     """
-    if len(rates) < FEWEST:
+    if len(rates) < FEWEST or smooth[0] - min(smooth) <= ROUNDING * abs(smooth[0]):
         return None
     end = int(np.argmin(smooth)) + 1
     slopes = np.gradient(np.asarray(smooth), np.log10(rates))[:end]
-    return float(rates[int(np.argmin(slopes))]) if slopes.min() < 0 else None
+    return float(rates[int(np.argmin(slopes))])

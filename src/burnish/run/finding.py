@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from burnish import build
 from burnish.core.errors import BurnishError, RunError
 from burnish.core.protocols import Course
+from burnish.core.rates import RangeTest
 from burnish.data.spec import held_out
 from burnish.engine.events import Listener, Noted, Working
-from burnish.engine.finder import FEWEST, RangeTest, range_test, rising
+from burnish.engine.finder import FEWEST, range_test, rising
 from burnish.engine.runtime import is_out_of_memory
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
@@ -49,9 +50,12 @@ def find_lr(
 
 
 def without_watched(recipe: Recipe) -> Recipe:
-    """The recipe without files of validation and test rows. Shares cut from the training rows stay, so that the rest is what trains."""
+    """The recipe without files of validation and test rows, and without what turns the learning rate by them.
+
+    Shares cut from the training rows stay, so that the rest is what trains.
+    """
     files = {part: None for part in build.WATCHED if held_out(getattr(recipe.data, part), 1) is None}
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=files)})
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=files), "control": None})
 
 
 def trial(recipe: Recipe, steps: int, emit: Callable[[Noted | Working], None]) -> Callable[[int, float], float]:
@@ -64,7 +68,11 @@ def trial(recipe: Recipe, steps: int, emit: Callable[[Noted | Working], None]) -
     for part in build.WATCHED:
         gathered.rows.pop(part, None)
         gathered.facts.pop(part, None)
-    parts = build.assemble(recipe, gathered, note, lambda what, done, total: emit(Working(what, done, total)))
+    def tell(what: str, done: int, total: int) -> None:
+        emit(Working(what, done, total))
+
+    parts = build.assemble(recipe, gathered, note, tell)
+    build.call_teacher(parts, note, tell)
     order = build.order(parts)
     step = make_step(parts, Course(order.steps_per_epoch, steps))
     step.note = note
