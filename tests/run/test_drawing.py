@@ -107,7 +107,8 @@ def test_an_epoch_holds_labels_alike(recipe: MakeRecipe, unbalanced: Path, balan
     (began,) = (event for event in heard if isinstance(event, Began))
     rare = an_epoch["complaint"]
     assert any(
-        f"balance={balance}: an epoch draws" in note and f"(each seen {rare / 6:.2f} times)" in note for note in began.facts["notes"]
+        f"balance={balance}: an epoch draws" in note and f"complaint (each of 6 is seen {rare / 6:.2f} times)" in note
+        for note in began.facts["notes"]
     )
     assert json.loads((run.path / "plan.json").read_text())["strata"] == [["complaint", 6, rare], ["praise", 54, an_epoch["praise"]]]
     assert burnish.load(run.path).predict("a lovely candle")[0]["label"] in ("praise", "complaint")
@@ -120,8 +121,9 @@ def test_an_epoch_holds_labels_alike(recipe: MakeRecipe, unbalanced: Path, balan
         {"data": {"balance": "batches"}},
         {"data": {"balance": "oversample", "order": "length"}},
         {"data": {"order": {"name": "curriculum", "by": "hardness"}}, "loss": {"class_weights": {"complaint": 9}}},
+        {"data": {"balance": "oversample", "augment": {"share": 0.5, "steps": ["swap"]}}, "method": "lora", "loss": {"smoothing": 0.1}},
     ],
-    ids=["undersample-focal", "batches", "oversample-length", "curriculum-weights"],
+    ids=["undersample-focal", "batches", "oversample-length", "curriculum-weights", "oversample-augmented-lora"],
 )
 def test_a_broken_run_resumes_to_the_same_weights(recipe: MakeRecipe, unbalanced: Path, sections: dict[str, Any]) -> None:
     settings = {"batch_size": 5, "duration": "3ep", "save_every": "2st", "micro_batch": 2}

@@ -20,7 +20,7 @@ def drawing(parts: build.Parts) -> dict[str, Any]:
     if strata is not None:
         drawn = list(zip(strata.names, map(len, strata.members), strata.quotas, strict=True))
         made["strata"] = [list(line) for line in drawn]
-        each = [f"{quota:,} of {there:,} of {name} (each seen {quota / there:.2f} times)" for name, there, quota in drawn]
+        each = [f"{quota:,} of {name} (each of {there:,} is seen {quota / there:.2f} times)" for name, there, quota in drawn]
         made["notes"].append(f"{reason(parts.recipe)}: an epoch draws {count(strata.size, 'example')}, {listed(each)}")
     if weights is not None:
         made["classes"] = [[label, units, weight] for label, (units, weight) in weights.items()]
