@@ -15,6 +15,7 @@ import burnish
 from burnish.core.errors import Interrupted, ModelError, RecipeError
 from burnish.core.rundir import RunFolder
 from burnish.engine.events import Event, Moved, Stepped
+from burnish.recipe import load
 
 MakeRecipe = Callable[..., dict[str, Any]]
 EAGER = {"name": "dynamic", "patience": 1, "min_delta": 9.0, "dropout_step": 0.05, "dropout_max": 0.2}
@@ -226,6 +227,14 @@ def test_a_run_without_moves_cannot_be_replayed(recipe: MakeRecipe, tmp_path: Pa
     burnish.train(recipe("plain", train={"duration": "1st"}))
     with pytest.raises(RecipeError, match="made no moves"):
         burnish.train(recipe("again", control={"name": "replay", "run": str(tmp_path / "plain")}))
+
+
+def test_the_run_to_replay_is_found_from_everywhere(recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    burnish.train(recipe("moved", control=EAGER, train=OFTEN))
+    monkeypatch.chdir(tmp_path)
+    made = load(recipe("again", control={"name": "replay", "run": "moved"}))
+    assert made.control.run == str(tmp_path / "moved")
+    assert load(made).control == made.control
 
 
 def test_a_block_that_the_model_does_not_have_is_refused(recipe: MakeRecipe) -> None:
