@@ -81,7 +81,7 @@ class AdaLora(Injected):
             raise ModelError(
                 f"`method`: {course.total_steps} steps are too few for adalora, whose rank has to fall step by step: train longer."
             )
-        config: Any = model.peft_config["default"]  # type: ignore[index,union-attr]
+        config: Any = model.peft_config["default"]  # type: ignore[index]
         config.total_step, config.tinit, config.tfinal = course.total_steps, tinit, tfinal
         return [Allocation(model)]
 

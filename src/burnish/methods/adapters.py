@@ -6,6 +6,7 @@ Legend: B examples, T tokens, H width of the block, R = H / reduction.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -36,7 +37,7 @@ class Adapters(Spec):
 
     name: Literal["adapters"] = "adapters"
 
-    frozen_base: ClassVar[bool] = True
+    takes_quantized: ClassVar[bool] = True
 
     kind: Literal["houlsby", "pfeiffer"] = "houlsby"
     """houlsby: after attention and after the feed-forward part; pfeiffer: after the feed-forward part only, half as many (Pfeiffer et al. 2021, arXiv:2005.00247)."""
@@ -46,8 +47,6 @@ class Adapters(Spec):
 
     activation: Literal["gelu", "relu", "silu"] = "gelu"
     """The function in the middle."""
-
-    frozen_base: ClassVar[bool] = True
 
     @property
     def positions(self) -> int:
@@ -130,15 +129,11 @@ def bottleneck(width: int, reduction: int, activation: str) -> nn.Module:
 
     middle = max(1, width // reduction)
     acts: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
-    network = nn.Sequential()
-    network.add_module("down", nn.Linear(width, middle))
-    network.add_module("act", acts[activation]())
-    network.add_module("up", nn.Linear(middle, width))
-    nn.init.normal_(network.down.weight, std=0.02)
-    nn.init.zeros_(network.down.bias)
-    nn.init.zeros_(network.up.weight)
-    nn.init.zeros_(network.up.bias)
-    return network
+    down, up = nn.Linear(width, middle), nn.Linear(middle, width)
+    nn.init.normal_(down.weight, std=0.02)
+    for start in (down.bias, up.weight, up.bias):
+        nn.init.zeros_(start)
+    return nn.Sequential(OrderedDict(down=down, act=acts[activation](), up=up))
 
 
 def width_of(layer: Any) -> int:

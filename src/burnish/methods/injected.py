@@ -26,7 +26,7 @@ class Injected(Spec):
     target: list[str] | None = None
     """Names of layers to adapt, or their last parts, such as query; by default those of the blocks that the method is made for."""
 
-    frozen_base: ClassVar[bool] = True
+    takes_quantized: ClassVar[bool] = True
 
     within: ClassVar[str] = ""
     """The folder of the weights under the adapter, within the model's: `base` where transformers cannot open the adapter by itself."""

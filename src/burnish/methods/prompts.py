@@ -43,9 +43,7 @@ class Prompted(Spec):
     virtual_tokens: int = Field(default=20, ge=1)
     """Virtual tokens before each text, which take as many of the positions that the model can read; 5 to 100."""
 
-    frozen_base: ClassVar[bool] = True
-
-    frozen_base: ClassVar[bool] = True
+    takes_quantized: ClassVar[bool] = True
 
     @property
     def positions(self) -> int:
@@ -74,7 +72,7 @@ class Prompted(Spec):
             # peft lets every classifier learn; one that came with the weights stays, as with the other methods.
             if anatomy.own_name(name).startswith(tuple(f"{head}." for head in heads)):
                 parameter.requires_grad_(False)
-        cut_virtual(prompted)
+        own_tokens_only(prompted)
         self.tried(prompted)
         return prompted
 
@@ -99,7 +97,7 @@ class Prompted(Spec):
 
         with base_of(folder) as plain:
             model: nn.Module = peft.PeftModel.from_pretrained(load(plain), str(folder))
-        cut_virtual(model)
+        own_tokens_only(model)
         return model
 
     def merged(self, folder: Path, load: Callable[[Path], Any]) -> Any:
@@ -170,8 +168,8 @@ def sizes(config: Any) -> dict[str, int]:
     return {"token_dim": config.hidden_size, "num_attention_heads": config.num_attention_heads, "num_layers": blocks}
 
 
-def cut_virtual(model: Any) -> None:
-    """Outputs are of the text's own tokens: what stands above the virtual ones is cut off."""
+def own_tokens_only(model: Any) -> None:
+    """Outputs are of the text's own tokens, what stands above the virtual ones is cut off; and no padding stands between the two."""
 
     def cut(module: Any, inputs: Any, keywords: dict[str, Any], output: Any) -> Any:
         ids = keywords.get("decoder_input_ids", keywords.get("input_ids"))
@@ -184,6 +182,31 @@ def cut_virtual(model: Any) -> None:
         return output
 
     model.register_forward_hook(cut, with_kwargs=True)
+    if not model.config.is_encoder_decoder and hasattr(model, "generate"):
+        model.generate = unpadded(model.generate)
+
+
+def unpadded(generate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """`generate` for decoders whose prompts are padded on the left: prompts of one length go together, and without their padding.
+
+    peft puts the virtual tokens before the padding and counts positions through it, so that a text would depend on the prompts beside it.
+    """
+    import torch
+
+    def write(input_ids: torch.Tensor, attention_mask: torch.Tensor, pad_token_id: int, **options: Any) -> torch.Tensor:
+        width, lengths = input_ids.shape[1], attention_mask.sum(dim=1).tolist()  # (B, T)
+        found: list[torch.Tensor] = [input_ids[0]] * len(lengths)
+        for length in sorted(set(lengths)):
+            rows = [row for row, own in enumerate(lengths) if own == length]
+            start = width - length
+            prompts, mask = input_ids[rows, start:], attention_mask[rows, start:]
+            whole = generate(input_ids=prompts, attention_mask=mask, pad_token_id=pad_token_id, **options)
+            for row, ids in zip(rows, whole, strict=True):
+                found[row] = torch.cat([input_ids[row, :start], ids])
+        longest = max(map(len, found))
+        return torch.stack([torch.nn.functional.pad(ids, (0, longest - len(ids)), value=pad_token_id) for ids in found])  # (B, T + W)
+
+    return write
 
 
 def probe(model: Any, padding: int) -> torch.Tensor:

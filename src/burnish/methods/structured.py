@@ -50,6 +50,8 @@ class LoHa(Injected):
 
     name: Literal["loha"] = "loha"
 
+    takes_quantized: ClassVar[bool] = False
+
     r: int = Field(default=8, ge=1)
     """Rank of each of the two factors; 4 to 32."""
 
@@ -70,6 +72,8 @@ class LoKr(Injected):
     """
 
     name: Literal["lokr"] = "lokr"
+
+    takes_quantized: ClassVar[bool] = False
 
     r: int = Field(default=8, ge=1)
     """Rank of the second factor; 4 to 32."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -101,7 +101,13 @@ class Run:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model, opened by transformers as anyone would."""
+        """The trained model, opened by the method that left it."""
+        with quiet():
+            model = self.opened_by(self.recipe.method.open)
+        return model.to(self.runtime.device).eval()
+
+    def opened_by(self, opening: Callable[[Path, Callable[[Path], Any]], Any]) -> Any:
+        """What `opening` makes of the folder of the model, given transformers' way to open folders of whole weights."""
         import transformers
 
         spec = self.recipe.model.model_copy(update={"name": str(self.folder.model)})
@@ -109,8 +115,7 @@ class Run:
             auto = getattr(transformers, self.learner.auto_class)
             quantize = self.quantize or spec.quantize
             load = partial(reopened, auto=auto, quantize=quantize, device=self.runtime.device.type, trust_remote_code=spec.trust_remote_code)
-            model = self.recipe.method.open(self.folder.model, load)
-        return model.to(self.runtime.device).eval()
+            return opening(self.folder.model, load)
 
     def engine(self) -> Engine:
         return Engine(self.model, self.learner, self.runtime)
