@@ -1,12 +1,14 @@
-"""Counts parameters by role."""
+"""Counts parameters by place and role, with the closed formula beside the count where the architecture is known."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from burnish.core.protocols import Anatomy
+from burnish.plan.formulas import formulas_of, letters, value, written
 
 
 def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[str, int, int]]:
@@ -29,3 +31,97 @@ def elements(parameter: Any) -> int:
     """How many numbers a parameter stands for: where two are packed into a byte (nf4), its own shape does not tell."""
     packed = getattr(parameter, "quant_state", None)
     return int(parameter.numel()) if packed is None else math.prod(packed.shape)
+
+
+@dataclass
+class Part:
+    """Parameters of one role in one place (the embeddings, so many equal blocks, the head), and the formula of their number in each."""
+
+    place: str
+    role: str
+    total: int
+    learning: int
+    times: int = 1
+    formula: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The formula as it is read, with how often it counts; nothing where none is known."""
+        if self.formula is None:
+            return ""
+        return f"{self.times} ({written(self.formula)})" if self.times > 1 else written(self.formula)
+
+
+def parts(model: Any, anatomy: Anatomy, config: Any) -> list[Part]:
+    """Parameters by place and role, equal blocks in one, those that a method added apart. A formula stands only where it gives the count."""
+    counted = census(model, anatomy)
+    made = [Part("embeddings", role, *numbers) for role, numbers in counted.pop("embeddings", {}).items()]
+    head = counted.pop("head", {})
+    stacks = [module.rpartition(".")[0] for module in anatomy.block_modules]
+    several = len(set(stacks)) > 1
+    runs: list[list[int]] = []
+    for block, stack in enumerate(stacks):
+        own = counted.get(f"block {block + 1}", {})
+        if runs and stacks[runs[-1][-1]] == stack and counted.get(f"block {runs[-1][-1] + 1}", {}) == own:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    for run in runs:
+        stack = stacks[run[0]]
+        first, last = (block - stacks.index(stack) + 1 for block in (run[0], run[-1]))
+        side = ("decoder " if "decoder" in stack else "encoder ") if several else ""
+        place = f"{side}block {first}" if first == last else f"{side}blocks {first} to {last}"
+        for role, (total, learning) in counted.get(f"block {run[0] + 1}", {}).items():
+            made.append(Part(place, role, total * len(run), learning * len(run), len(run)))
+    made += [Part("head", role, *numbers) for role, numbers in head.items()]
+    for part in made:
+        part.formula = right_formula(part, config)
+    return made
+
+
+def right_formula(part: Part, config: Any) -> str | None:
+    """The formula of a part where one is known and gives the number that was counted."""
+    key = "embedding norms" if part.place == "embeddings" and part.role == "norms" else part.role
+    key = "decoder norms" if part.place.startswith("decoder") and part.role == "norms" else key
+    numbers = letters(config)
+    return next((formula for formula in formulas_of(config, key) if value(formula, numbers) * part.times == part.total), None)
+
+
+def census(model: Any, anatomy: Anatomy) -> dict[str, dict[str, tuple[int, int]]]:
+    """Place -> role -> (parameters, those that learn), in the order in which the model holds them."""
+    own = {name for names in (anatomy.embeddings, *anatomy.blocks, anatomy.head) for name in names}
+    kinds = {name: type(module).__name__.lower() for name, module in model.named_modules()}
+    found: dict[str, dict[str, tuple[int, int]]] = {"embeddings": {}}
+    for name, parameter in model.named_parameters():
+        if ".original_module." in name:
+            continue
+        plain = anatomy.own_name(name)
+        place = anatomy.role(name)
+        added = plain not in own and parameter.requires_grad
+        role = "added by the method" if added else role_of(plain, place, kinds.get(name.rpartition(".")[0], ""), anatomy)
+        total, learning = found.setdefault(place, {}).get(role, (0, 0))
+        size = elements(parameter)
+        found[place][role] = total + size, learning + (size if parameter.requires_grad else 0)
+    return found
+
+
+def role_of(name: str, place: str, kind: str, anatomy: Anatomy) -> str:
+    """What a parameter is for: by the class of its module, `kind`, where that is a norm, else by its name; in the head its module."""
+    text = name.lower()
+    if place == "head":
+        root = name.partition(".")[0]
+        if not any(module.startswith(root + ".") for module in anatomy.block_modules):
+            return root
+        modules = [module for module in anatomy.head_modules if name.startswith(module + ".")]
+        return (modules[0] if modules else name.rpartition(".")[0]).rpartition(".")[2]
+    if "norm" in kind:
+        return (
+            "norms" if place == "embeddings" or name.startswith(tuple(module + "." for module in anatomy.block_modules)) else "final norm"
+        )
+    if place == "embeddings":
+        return "positions" if "position" in text or "wpe" in text else "types" if "type" in text else "tokens"
+    if "relative_attention_bias" in text:
+        return "position bias"
+    if any(word in text for word in ("encdecattention", "encoder_attn", "crossattention")):
+        return "cross-attention"
+    return "attention" if "attn" in text or "attention" in text else "feed-forward"

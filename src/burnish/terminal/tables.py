@@ -37,6 +37,21 @@ def plain_table(section: Mapping[str, Any]) -> Table:
     return table
 
 
+def groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    """The optimizer's groups, with what they come to."""
+    rows = [[f"{g['lr']:.3g}", f"{g['weight_decay']:.3g}", g["parameters"], g["tensors"], g["first"]] for g in groups]
+    rows.append(["all", "", sum(g["parameters"] for g in groups), sum(g["tensors"] for g in groups), ""])
+    return plain_table({"columns": ["learning rate", "weight decay", "parameters", "tensors", "first of them"], "rows": rows})
+
+
+def parameters_table(parts: Sequence[Any]) -> Table:
+    """Parameters by place and role, with sums: below the head, and of all."""
+    rows = [[f"{part.place}: {part.role}", part.total, part.learning, part.told] for part in parts]
+    for name, chosen in (("all but the head", [part for part in parts if part.place != "head"]), ("all", parts)):
+        rows.append([name, sum(part.total for part in chosen), sum(part.learning for part in chosen), ""])
+    return plain_table({"columns": ["part", "parameters", "learning", "formula"], "rows": rows})
+
+
 def prediction_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Predictions to read: a column for each value, without the probabilities of every label."""
     names = [name for name, value in (records[0].items() if records else ()) if not isinstance(value, Mapping)]
