@@ -46,9 +46,9 @@ class Synonyms(Spec):
     """The language as the Open Multilingual Wordnet writes it: eng, fra, spa; others than English need its data."""
 
     def build(self, material: Material) -> Drawn:
-        from burnish.data.augment.wordnet import Lexicon
+        from burnish.data.augment.wordnet import lexicon
 
-        return changing(partial(replaced, lexicon=Lexicon(self.language)), self.rate, material.kept, self.language == "eng")
+        return changing(partial(replaced, lexicon=lexicon(self.language)), self.rate, material.kept, self.language == "eng")
 
 
 @register("augmentation")
@@ -65,9 +65,9 @@ class Insert(Spec):
     """The language as the Open Multilingual Wordnet writes it: eng, fra, spa; others than English need its data."""
 
     def build(self, material: Material) -> Drawn:
-        from burnish.data.augment.wordnet import Lexicon
+        from burnish.data.augment.wordnet import lexicon
 
-        return changing(partial(inserted, lexicon=Lexicon(self.language)), self.rate, material.kept, self.language == "eng")
+        return changing(partial(inserted, lexicon=lexicon(self.language)), self.rate, material.kept, self.language == "eng")
 
 
 @register("augmentation")

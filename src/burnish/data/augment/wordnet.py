@@ -12,12 +12,12 @@ import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from burnish.core.errors import DataError
-from burnish.data import cache
+from burnish.data import cache as kept
 from burnish.data.augment import inflection
 from burnish.data.augment.inflection import Form
 
@@ -68,19 +68,17 @@ def opened(language: str) -> Any:
     languages = None
     if language != ENGLISH:
         languages = CorpusReader(found_languages(language), r".*/wn-data-.*\.tab", encoding="utf8")
+        known = sorted({name.rpartition("-")[2].removesuffix(".tab") for name in languages.fileids()})
+        if language not in known:
+            raise DataError(f"`language`: the Open Multilingual Wordnet has no {language!r} (it has {', '.join(known)}).")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is but one language
-        reader = Reader(found_data(nltk), languages)
-    if languages is not None:
-        reader.add_omw()
-        if language not in reader.langs():
-            raise DataError(f"`language`: the Open Multilingual Wordnet has no {language!r} (it has {', '.join(sorted(reader.langs()))}).")
-    return reader
+        return Reader(found_data(nltk), languages)
 
 
 def found_data(nltk: Any) -> Any:
     """Where WordNet's files are, as nltk points to them; Debian's are laid out in the cache first."""
-    own = cache.root().parent / "nltk"
+    own = kept.root().parent / "nltk"
     if str(own) not in nltk.data.path:
         nltk.data.path.append(str(own))
     try:
@@ -125,6 +123,12 @@ def lay_out(source: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         if not (target / "lexnames").is_file():  # else another process was faster
             raise
+
+
+@cache
+def lexicon(language: str = ENGLISH) -> Lexicon:
+    """The lexicon of a language, read once: it takes some seconds and about 150 MB."""
+    return Lexicon(language)
 
 
 class Lexicon:
