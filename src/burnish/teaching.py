@@ -241,6 +241,8 @@ def label_order(name: str, teacher: Any, student: Mapping[str, Any]) -> list[int
         return None
     known = {str(label): place for place, label in teacher.id2label.items()}
     labels = [str(label) for label in wanted.values()]
+    if len(labels) == len(known) == 1:  # a number: there is nothing to take for something else
+        return None
     if set(labels) != set(known):
         raise ModelError(
             f"`distill.teacher`: {name} knows other labels than the student: {', '.join(sorted(known))}; expected "
@@ -366,7 +368,7 @@ def key(teacher: Teacher, examples: Encoded, precision: str) -> str:
     """A digest of all that answers depend on: the teacher's weights and configuration, the examples, and the code that asks."""
     import torch
 
-    facts = [cache.code(), precision, str(teacher.order), teacher.model.config.to_json_string()]
+    facts = [cache.code(), Path(__file__).read_text(encoding="utf-8"), precision, str(teacher.order), teacher.model.config.to_json_string()]
     digest = hashlib.sha256("\n".join(facts).encode())
     for name, tensor in sorted(teacher.model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -195,3 +195,12 @@ def test_a_short_run_or_words_hidden_anew_are_not_kept(recipe: Make) -> None:
     build.call_teacher(parts, silent, silent)
     assert parts.teaching is not None and isinstance(parts.teaching.ask, teaching.Teacher)
     assert any("less than all rows" in note for note in parts.teaching.notes)
+
+
+def test_a_learning_rate_is_found_with_the_teacher(recipe: Make) -> None:
+    """The losses tried are those of the distilled student: with all weight on a teacher that is the student itself, none at first."""
+    from burnish.run.finding import find_lr
+
+    teacher = burnish.train(recipe("teacher"))
+    settings = recipe("student", model={"name": str(teacher.folder.model)}, distill={"teacher": str(teacher.path), "weight": 1.0})
+    assert max(map(abs, find_lr(settings, lr_min=1e-9, lr_max=1e-8, steps=12).losses)) < 1e-4
