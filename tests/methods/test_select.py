@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
-from burnish.methods.select import Freeze, Full, Head
+from burnish.methods.select import BitFit, Freeze, Full, Head, Norms
 from burnish.models.blocks import anatomy
 
 
@@ -81,3 +82,39 @@ def test_a_method_that_leaves_nothing_to_learn_is_refused() -> None:
     model = BartForConditionalGeneration(BartConfig(vocab_size=20, pad_token_id=0, max_position_embeddings=8, **small))
     with pytest.raises(ModelError, match="leaves nothing to learn"):
         Head().apply(model, anatomy(model))
+
+
+def test_freezing_by_name(model: Any, parts: Anatomy) -> None:
+    every = {name for name, _ in model.named_parameters()}
+    found = learning(Freeze(names=["*.attention.*", "classifier.bias"], embeddings=False).apply(model, parts))
+    assert found == {name for name in every if ".attention." not in name and name != "classifier.bias"}
+    both = learning(Freeze(blocks=1, names=["*.bias"]).apply(model, parts))
+    assert both == {name for name in [*parts.blocks[1], *parts.head] if not name.endswith(".bias")}
+
+
+def test_a_pattern_that_names_nothing(model: Any, parts: Anatomy) -> None:
+    with pytest.raises(ModelError, match=r"`method\.names`: no parameter matches 'encoder\.\*'"):
+        Freeze(names=["encoder.*"]).apply(model, parts)
+    with pytest.raises(ValidationError, match="freeze needs `blocks`"):
+        Freeze()
+
+
+def test_biases_and_the_head(model: Any, parts: Anatomy) -> None:
+    found = learning(BitFit().apply(model, parts))
+    assert found == {name for name, _ in model.named_parameters() if name.endswith(".bias")} | set(parts.head)
+
+
+def test_norms_and_the_head(model: Any, parts: Anatomy) -> None:
+    found = learning(Norms().apply(model, parts))
+    assert found == {name for name, _ in model.named_parameters() if "LayerNorm" in name} | set(parts.head)
+    assert len(found - set(parts.head)) == 2 * (1 + 2 * 2), "scale and shift, of the embeddings and twice in each block"
+
+
+def test_norms_of_models_whose_norms_are_named_otherwise(tiny_llama: Path, tiny_t5: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    for opened, folder in ((AutoModelForCausalLM, tiny_llama), (AutoModelForSeq2SeqLM, tiny_t5)):
+        found = opened.from_pretrained(folder)
+        assert all("norm" in name for name in learning(Norms().apply(found, anatomy(found))))
+        with pytest.raises(ModelError, match=r"bitfit trains biases, and .* has none"):
+            BitFit().apply(found, anatomy(found))

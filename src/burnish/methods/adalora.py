@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -72,6 +73,15 @@ class AdaLora(Injected):
         del shared["r"]
         ranks = {"init_r": self.r, "target_r": self.target_r, "deltaT": self.every, "orth_reg_weight": self.orthogonality}
         return peft.AdaLoraConfig(**shared, **ranks, total_step=1, tinit=0, tfinal=0)
+
+    def save(self, model: Any, folder: Path, base: Sequence[Path] | None) -> None:
+        """With all r directions of each layer, those that were cut being zero: layers of which none is left can be opened, too."""
+        config = model.peft_config["default"]
+        pattern, config.rank_pattern = config.rank_pattern, None
+        try:
+            super().save(model, folder, base)
+        finally:
+            config.rank_pattern = pattern
 
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         if course.total_steps is None:

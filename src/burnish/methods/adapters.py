@@ -37,7 +37,7 @@ class Adapters(Spec):
 
     name: Literal["adapters"] = "adapters"
 
-    takes_quantized: ClassVar[bool] = True
+    takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
     kind: Literal["houlsby", "pfeiffer"] = "houlsby"
     """houlsby: after attention and after the feed-forward part; pfeiffer: after the feed-forward part only, half as many (Pfeiffer et al. 2021, arXiv:2005.00247)."""

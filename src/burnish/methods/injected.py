@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Injected(Spec):
     target: list[str] | None = None
     """Names of layers to adapt, or their last parts, such as query; by default those of the blocks that the method is made for."""
 
-    takes_quantized: ClassVar[bool] = True
+    takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
     within: ClassVar[str] = ""
     """The folder of the weights under the adapter, within the model's: `base` where transformers cannot open the adapter by itself."""
@@ -54,7 +55,8 @@ class Injected(Spec):
     def open(self, folder: Path, load: Callable[[Path], Any]) -> nn.Module:
         import peft
 
-        with base_of(folder) as plain:
+        with base_of(folder) as plain, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             model: nn.Module = peft.PeftModel.from_pretrained(load(plain), str(folder))
         return model
 
@@ -113,7 +115,9 @@ def require_no_new_tokens(method: str, anatomy: Anatomy) -> None:
 def refused(method: Any, model: Any) -> Iterator[None]:
     """What peft cannot do with a model, as a ModelError that says so."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on what peft sets right by itself (GPT-2's transposed layers) or does as wished
+            yield
     except (ValueError, TypeError, NotImplementedError, AttributeError, KeyError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(

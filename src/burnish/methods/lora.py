@@ -59,6 +59,10 @@ class Dora(Injected):
 
     name: Literal["dora"] = "dora"
 
+    takes_quantized: ClassVar[tuple[str, ...]] = (
+        "nf4",
+    )  # for the lengths peft asks for the weights, and loses the scales of int8 on a CPU
+
     within: ClassVar[str] = BASE  # opened by transformers alone, the lengths would silently be those of W
 
     r: int = Field(default=8, ge=1)

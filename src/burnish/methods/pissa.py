@@ -32,7 +32,7 @@ class Pissa(Injected):
 
     name: Literal["pissa"] = "pissa"
 
-    takes_quantized: ClassVar[bool] = False
+    takes_quantized: ClassVar[tuple[str, ...]] = ()
 
     r: int = Field(default=8, ge=1)
     """Number of singular directions that learn; 4 to 128."""

@@ -5,6 +5,7 @@ Legend: B examples, T tokens, n virtual tokens.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class Prompted(Spec):
     virtual_tokens: int = Field(default=20, ge=1)
     """Virtual tokens before each text, which take as many of the positions that the model can read; 5 to 100."""
 
-    takes_quantized: ClassVar[bool] = True
+    takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
     @property
     def positions(self) -> int:
@@ -200,7 +201,9 @@ def unpadded(generate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
             rows = [row for row, own in enumerate(lengths) if own == length]
             start = width - length
             prompts, mask = input_ids[rows, start:], attention_mask[rows, start:]
-            whole = generate(input_ids=prompts, attention_mask=mask, pad_token_id=pad_token_id, **options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # peft counts positions itself
+                whole = generate(input_ids=prompts, attention_mask=mask, pad_token_id=pad_token_id, **options)
             for row, ids in zip(rows, whole, strict=True):
                 found[row] = torch.cat([input_ids[row, :start], ids])
         longest = max(map(len, found))

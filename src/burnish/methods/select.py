@@ -38,7 +38,7 @@ def train_only(model: nn.Module, names: Iterable[str]) -> nn.Module:
 class OwnParameters(Spec):
     """A method whose result is an ordinary model."""
 
-    takes_quantized: ClassVar[bool] = False
+    takes_quantized: ClassVar[tuple[str, ...]] = ()
 
     @property
     def positions(self) -> int:
@@ -74,7 +74,7 @@ class Head(OwnParameters):
 
     name: Literal["head"] = "head"
 
-    takes_quantized: ClassVar[bool] = True
+    takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         return train_only(model, anatomy.head)

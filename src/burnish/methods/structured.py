@@ -50,7 +50,7 @@ class LoHa(Injected):
 
     name: Literal["loha"] = "loha"
 
-    takes_quantized: ClassVar[bool] = False
+    takes_quantized: ClassVar[tuple[str, ...]] = ("int8",)  # peft gives the update the shape of the weight, which nf4 packs
 
     r: int = Field(default=8, ge=1)
     """Rank of each of the two factors; 4 to 32."""
@@ -73,7 +73,7 @@ class LoKr(Injected):
 
     name: Literal["lokr"] = "lokr"
 
-    takes_quantized: ClassVar[bool] = False
+    takes_quantized: ClassVar[tuple[str, ...]] = ("int8",)  # peft gives the update the shape of the weight, which nf4 packs
 
     r: int = Field(default=8, ge=1)
     """Rank of the second factor; 4 to 32."""
