@@ -243,7 +243,7 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         problems.append("`train.keep_best` needs validation rows: give data.validation a file or a share such as 10%")
     if train and train.patience and not train.keep_best:
         problems.append("`train.patience` needs `train.keep_best`: the metric that has to get better")
-    problems += train.faults() if train else []
+    problems += memory_faults(sections)
     if data and data.augment and task and (reason := data.augment.fault(task.word_for_word)):
         problems.append(f"`data.augment`: {reason}")
     if train and train.duration.timed and getattr(sections.get("method"), "name", None) == "adalora":
@@ -257,6 +257,21 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
             name = key.replace("warmup", "warm-up")
             problems.append(f"`schedule.{key}`: a run limited by time has no fixed number of steps; give the {name} in percent")
+    return problems
+
+
+def memory_faults(sections: Mapping[str, Any]) -> list[str]:
+    """Ways to spare memory that do not go together, or not with the method or with penalties."""
+    train, selective, method = sections.get("train"), sections.get("selective"), getattr(sections.get("method"), "name", None)
+    if train is None:
+        return []
+    problems: list[str] = list(train.faults())
+    if train.checkpoint_blocks is not None and method == "prefix_tuning":
+        problems.append("`train.checkpoint_blocks`: prefix_tuning keeps what it learns in a cache that is written once; leave one of the two out")
+    penalties = [name for name in ("l1", "l2", "l2_sp") if getattr(selective, name, None)]
+    whole = [*(["method=adalora"] if method == "adalora" else []), *(f"selective.{name}" for name in penalties)]
+    if train.in_backward and whole:
+        problems.append(f"`train.in_backward` moves each weight before the other gradients are known: {' and '.join(whole)} needs them all")
     return problems
 
 
@@ -276,13 +291,14 @@ def control_faults(sections: Mapping[str, Any]) -> list[str]:
 
 
 def quantize_faults(model: Model | None, method: Any) -> list[str]:
-    """Why quantised weights and a method do not go together: rounded to 16 or 256 values, weights cannot follow small steps."""
-    if model is None or model.quantize is None or method is None or method.frozen_base:
+    """Why quantised weights and a method do not go together: rounded to 16 or 256 values, weights cannot follow small steps, and are no
+    matrices to compute with."""
+    if model is None or model.quantize is None or method is None or model.quantize.name in method.takes_quantized:
         return []
-    fitting = [name for name, cls in registry.specs("method").items() if getattr(cls, "frozen_base", False)]
+    fitting = [name for name, cls in registry.specs("method").items() if model.quantize.name in getattr(cls, "takes_quantized", ())]
     return [
-        f"`model.quantize`: method={method.name} changes the pretrained weights, and weights in {model.quantize.name} cannot follow small steps; "
-        f"leave quantize out, or take a method that leaves them as they are ({', '.join(fitting)})"
+        f"`model.quantize`: method={method.name} changes the pretrained weights or computes with them, which weights in {model.quantize.name} "
+        f"do not bear: leave quantize out, or take a method that only asks for their products ({', '.join(fitting)})"
     ]
 
 

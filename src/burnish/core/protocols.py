@@ -299,10 +299,10 @@ class Course:
 class Method(Protocol):
     """Decides which parameters learn, and in which form, saves what they became as a folder, and opens that folder again.
 
-    `frozen_base` says whether the weights of the blocks' linear layers stay as they are, so that they may be held in few bits.
+    `takes_quantized` names the formats (nf4, int8) in which the weights of the blocks' linear layers may be held: none where they learn.
     """
 
-    frozen_base: bool
+    takes_quantized: tuple[str, ...]
 
     @property
     def positions(self) -> int:

@@ -92,8 +92,12 @@ def settle(model: nn.Module) -> None:
 def footprint(model: nn.Module) -> dict[str, int]:
     """Bytes of a model's weights as they are held, scales included, and as float32 would take."""
     held = full = 0
+    seen: set[int] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
+            if id(parameter) in seen:  # an output that is tied to the embeddings
+                continue
+            seen.add(id(parameter))
             state = getattr(parameter, "quant_state", None)
             elements = parameter.numel() if state is None else math.prod(state.shape)
             held += sum(tensor.numel() * tensor.element_size() for tensor in [parameter, *scales(module, parameter)])
