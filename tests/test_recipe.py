@@ -151,7 +151,8 @@ def test_an_override_of_broken_yaml() -> None:
 def test_an_unknown_override_names_the_nearest() -> None:
     assert problems(BUNDLED, "train.sed=1") == ["`train.sed` is unknown - did you mean `seed`?"]
     assert problems(BUNDLED, "lr=1") == ["`lr` is unknown here; it belongs to `optimizer (adamw)`"]
-    assert problems(BUNDLED, "method.r=4") == ["`method.r` is unknown here; it belongs to `method (lora)`"]
+    assert problems(BUNDLED, "method.alpha=4")[0].startswith("`method.alpha` is unknown here; it belongs to `method (")
+    assert ", lora," in problems(BUNDLED, "method.alpha=4")[0]
     assert problems({**BUNDLED, "task": {"label": "intent"}}) == [
         "`task`: needs a `name`: one of answer, chat, classify, continue, fill, rewrite, tag"
     ]
@@ -319,8 +320,9 @@ def test_init_of_an_unknown_task() -> None:
 
 def test_the_catalogue_has_a_sentence_for_everything() -> None:
     found = catalogue()
-    assert {name for name, _ in found["methods"]} == {"full", "head", "freeze", "lora"}
-    assert {name for name, _ in found["schedules"]} == {"linear", "cosine", "constant"}
+    assert {name for name, _ in found["methods"]} >= {"full", "head", "freeze", "lora"}
+    assert {name for name, _ in found["optimizers"]} >= {"adam", "adamw", "sgd", "rmsprop", "adafactor", "lion"}
+    assert {name for name, _ in found["schedules"]} >= {"linear", "cosine", "cosine_restarts", "constant", "polynomial", "step", "wsd"}
     assert all(about for rows in found.values() for _, about in rows)
 
 

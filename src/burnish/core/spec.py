@@ -130,9 +130,11 @@ def locate(root: type[BaseModel], loc: Iterable[str | int]) -> tuple[type[BaseMo
 
 
 def elsewhere(root: type[BaseModel], key: str) -> str:
-    """Where a key that is unknown here belongs, as a hint."""
-    for section in root.model_fields:
-        for name, cls in member(root, section).items():
-            if key in cls.model_fields and key != "name":
-                return f" here; it belongs to `{section}{f' ({name})' if name else ''}`"
+    """Where a key that is unknown here belongs, as a hint: to the usual spec of a section, else to each that has it."""
+    for section, field in root.model_fields.items():
+        found = [name for name, cls in member(root, section).items() if key in cls.model_fields and key != "name"]
+        if found:
+            usual = [mark.usual for mark in field.metadata if isinstance(mark, Choice) and mark.usual in found]
+            names = ", ".join(name for name in usual or found if name)
+            return f" here; it belongs to `{section}{f' ({names})' if names else ''}`"
     return ""
