@@ -181,3 +181,17 @@ def test_what_is_no_update_of_weights_is_not_merged(method: Any, reason: str, ti
     with pytest.raises(BurnishError, match=reason):
         merge(run.path, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command(tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from burnish.cli import app, guarded
+
+    run = burnish.train(recipe_of("classify", tiny_bert, tmp_path, method="ia3", train={"duration": "1st", "device": "cpu"}))
+    target = str(tmp_path / "merged")
+
+    def command() -> int:
+        return guarded(lambda: app(["merge", str(run.path), "-o", target], standalone_mode=False))
+
+    assert command() == 0 and (tmp_path / "merged" / "model.safetensors").is_file()
+    assert command() != 0 and "exists" in capsys.readouterr().err

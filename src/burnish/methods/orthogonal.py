@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
 from burnish.core.registry import register
 from burnish.methods.injected import Injected
@@ -30,7 +31,10 @@ class Oft(Injected):
     def config(self, model: Any, anatomy: Anatomy) -> Any:
         import peft
 
+        shared = learned(self, anatomy)
+        for name in shared["target_modules"]:  # peft would take another width without a word
+            width = int(getattr(model.get_submodule(name), "in_features", self.block))
+            if width % self.block:
+                raise ModelError(f"`method.block`: {self.block} does not divide {width}, the width of what {name} reads. Try 16 or 32.")
         # The exact Cayley transform; peft's series in its place would leave R not quite orthogonal.
-        return peft.OFTConfig(
-            r=0, oft_block_size=self.block, module_dropout=self.dropout, use_cayley_neumann=False, **learned(self, anatomy)
-        )
+        return peft.OFTConfig(r=0, oft_block_size=self.block, module_dropout=self.dropout, use_cayley_neumann=False, **shared)

@@ -368,7 +368,7 @@ class Session:
     def computing_parameters(self) -> int:
         """Parameters that take part in matrix products: all but the embeddings, as Trainer counts for its FLOPs (6 N a token)."""
         embeddings = set(self.parts.anatomy.embeddings)
-        return sum(elements(p) for name, p in self.parts.model.named_parameters() if name.removeprefix("base_model.model.") not in embeddings)
+        return sum(elements(p) for name, p in self.parts.model.named_parameters() if self.parts.anatomy.own_name(name) not in embeddings)
 
 
 def same_data(folder: RunFolder, gathered: build.Gathered) -> None:
