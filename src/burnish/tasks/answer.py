@@ -111,8 +111,9 @@ class Answer(Spec):
 
     def reworded(self, row: Row, change: Change) -> Row:
         """Question and context, in which the answers stay as they are."""
-        context, right = rewording.answers(str(row.values[self.context]), self.references(row), change)
-        found = {"text": [one.text for one in right], "answer_start": [one.start for one in right]}
+        right = self.references(row)
+        context, starts = rewording.answers(str(row.values[self.context]), [(one.start, one.end) for one in right], change)
+        found = {"text": [one.text for one in right], "answer_start": starts}
         return rewording.columns(rewording.with_values(row, {self.context: context, self.answers: found}), [self.question], change)
 
     def bind(self, train: Sequence[Row], watched: Sequence[Row], tokenizer: Any) -> Answerer:

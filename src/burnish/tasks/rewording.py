@@ -10,7 +10,6 @@ from typing import Any
 from burnish.core.passage import Change, Extent, Passage, around, fixed_extents, merged, written
 from burnish.core.protocols import Row
 from burnish.data.chat.messages import Message, listed, messages_or_text
-from burnish.tasks.references import Reference
 from burnish.tasks.spans import OUTSIDE, Span
 
 
@@ -55,11 +54,11 @@ def spans(text: str, found: Sequence[Span], change: Change) -> tuple[str, list[S
     return written(made), [Span(start, end, span.label) for (start, end), span in zip(places, found, strict=True)]
 
 
-def answers(context: str, right: Sequence[Reference], change: Change) -> tuple[str, list[Reference]]:
-    """A context and its answers, which keep their characters and move with them; those that overlap stay together."""
-    before = merged([(one.start, one.end) for one in right])
+def answers(context: str, right: Sequence[Extent], change: Change) -> tuple[str, list[int]]:
+    """A context and where its answers begin, which keep their characters and move with them; those that overlap stay together."""
+    before = merged(right)
     made = change(around(context, before))
-    return written(made), [Reference(one.text, moved(one.start, before, made)) for one in right]
+    return written(made), [moved(start, before, made) for start, _ in right]
 
 
 def moved(place: int, before: Sequence[Extent], made: Passage) -> int:
