@@ -31,7 +31,9 @@ def broken_off(event: Event) -> None:
 
 
 def weights(run: Any) -> dict[str, torch.Tensor]:
-    return load_file(run.folder.model / "model.safetensors")
+    """What has learned, as the last checkpoint holds it."""
+    last = max(checkpoint.steps(run.folder))
+    return load_file(checkpoint.folder_of(run.folder, last) / "model.safetensors")
 
 
 def steps(run: Any) -> list[dict[str, Any]]:
@@ -48,7 +50,7 @@ def resumed_is_unbroken(make: MakeRecipe, **sections: Any) -> Any:
     again = burnish.resume(made["run"])
     assert steps(again) == steps(whole) and len(steps(whole)) == 6
     first, second = weights(whole), weights(again)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     return whole
 
 
@@ -160,3 +162,25 @@ def test_what_cannot_act_is_refused(recipe: MakeRecipe) -> None:
         burnish.train(recipe(selective={"rates": {"clasifier.weight": 2}}))
     with pytest.raises(RecipeError, match=r"`selective.layer_decy` is unknown - did you mean `layer_decay`"):
         burnish.train(recipe(selective={"layer_decy": 0.5}))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optimizer_moves_weights_within_backward_to_the_same_bits(recipe: MakeRecipe, name: str) -> None:
+    """Rates of their own for each depth, too; a penalty would need the whole gradient and is refused."""
+    sections = {"optimizer": {"name": name, **OPTIMIZERS[name]}, "selective": {"layer_decay": 0.7}}
+    plain = {**SHORT, "duration": "3st", "max_grad_norm": None}
+    one = weights(burnish.train(recipe("plain", train=plain, **sections)))
+    other = weights(burnish.train(recipe("within", train={**plain, "in_backward": True}, **sections)))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    with pytest.raises(RecipeError, match=r"in_backward.*selective.l2 needs them all"):
+        burnish.train(recipe("refused", train={**plain, "in_backward": True}, optimizer=name.rpartition(" ")[2], selective={"l2": 0.1}))
+
+
+@pytest.mark.parametrize("method", ["adapters", "ia3", "prompt_tuning", "bitfit", "unfreeze", "dora"])
+def test_depths_are_known_under_every_kind_of_method(recipe: MakeRecipe, method: str) -> None:
+    """Two blocks: the head keeps the rate, nothing that learns is without a place."""
+    run = resumed_is_unbroken(recipe, method=method, selective={"layer_decay": 0.5, "l1": 1e-6})
+    rates = {group["first"]: group["lr"] for group in run.folder.read("plan.json")["groups"]}
+    assert set(rates.values()) <= {0.01, 0.005, 0.0025, 0.00125}
+    assert max(rates.values()) == 0.01 and len(set(rates.values())) >= 2
+    assert all(rate == 0.0025 for name, rate in rates.items() if ".layer.0." in name)
