@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -250,11 +251,15 @@ class Anatomy:
         """The model's own name of a parameter that peft may have wrapped: `base_model.model.encoder.base_layer.weight` without what was added."""
         for wrapped in (".base_layer.", ".original_module.", ".modules_to_save.default.", ".token_adapter."):
             name = name.replace(wrapped, ".")
-        roots = {own.partition(".")[0] for own in (*self.embeddings, *self.head, *self.block_modules)}
         for prefix in ("base_model.model.", "base_model."):
-            if name.startswith(prefix) and name.removeprefix(prefix).partition(".")[0] in roots:
+            if name.startswith(prefix) and name.removeprefix(prefix).partition(".")[0] in self.roots:
                 return name.removeprefix(prefix)
         return name
+
+    @cached_property
+    def roots(self) -> set[str]:
+        """The first parts of the names of everything that the model has."""
+        return {own.partition(".")[0] for own in (*self.embeddings, *self.head, *self.block_modules)}
 
 
 class Technique:
