@@ -155,7 +155,7 @@ def test_peft_wraps_names_and_roles_and_patterns_still_know_them(tiny_bert: Path
 def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_name() -> None:
     model, place = built("bert")
     with pytest.raises(ModelError, match=r"no parameter is named 'clasifier.weight' - did you mean `classifier.weight`\?"):
-        lr_factors(model, place, Selective(rates={"clasifier.weight": 2.0}))
+        lr_factors(model, place, 1.0, {}, {"clasifier.weight": 2.0})
     with pytest.raises(ModelError, match=r"`selective.decay`: no parameter is named 'norm' - did you mean `norms`\?"):
         weight_decays(model, place, {"norm": 0.0}, 0.1)
 

@@ -14,8 +14,6 @@ from burnish.core.protocols import Anatomy
 if TYPE_CHECKING:
     from torch import nn
 
-    from burnish.optim.selective import Selective
-
 UNDECAYED = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)", re.IGNORECASE)
 KINDS = ("weights", "biases", "norms", "embeddings", "head")
 
@@ -62,16 +60,17 @@ def undecayed(model: nn.Module) -> set[str]:
     return norms(model) | {name for name, _ in model.named_parameters() if UNDECAYED.search(name)}
 
 
-def lr_factors(model: nn.Module, anatomy: Anatomy, selective: Selective) -> dict[str, float]:
+def lr_factors(
+    model: nn.Module, anatomy: Anatomy, layer_decay: float, of_roles: Mapping[str, float], of_patterns: Mapping[str, float]
+) -> dict[str, float]:
     """The factor on the learning rate of each parameter that learns: that of its depth, of its role, and of the patterns it fits."""
     names = list(learning(model))
     depths = heights(anatomy)
     factors = {}
     for name in names:
         role = anatomy.role(name)
-        factor = selective.layer_decay ** depths[role] if selective.layer_decay is not None else 1.0
-        factors[name] = factor * {"embeddings": selective.embeddings, "head": selective.head}.get(role, 1.0)
-    for pattern, own in selective.rates.items():
+        factors[name] = layer_decay ** depths[role] * of_roles.get(role, 1.0)
+    for pattern, own in of_patterns.items():
         for name in fitting(pattern, names, model, anatomy, "rates"):
             factors[name] *= own
     return factors

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from burnish.optim.selective import Selective
-
 Pull = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
 """A penalty: from a weight to its value (a scalar) and its gradient, of the weight's shape."""
 
@@ -61,22 +59,21 @@ class Penalty(Technique):
         return float(torch.stack(values).sum()) if values else 0.0
 
 
-def penalties(model: nn.Module, anatomy: Anatomy, selective: Selective) -> list[Technique]:
-    """The penalties of a recipe, before the first update. Raises ModelError where one has nothing to act on."""
+def lessened(model: nn.Module, l1: float, l2: float) -> list[tuple[nn.Parameter, Pull]]:
+    """L1 and L2 on the weights that learn, biases and norms left out."""
     spared = undecayed(model)
     weights = [parameter for name, parameter in learning(model).items() if name not in spared]
     pulls: list[tuple[nn.Parameter, Pull]] = []
-    for form, strength in ((lasso, selective.l1), (ridge, selective.l2)):
+    for form, strength in ((lasso, l1), (ridge, l2)):
         pulls += [(weight, partial(form, strength=strength)) for weight in weights if strength]
-    pulls += starting_point(model, anatomy, selective)
-    return [Penalty(pulls)] if pulls else []
+    return pulls
 
 
-def starting_point(model: nn.Module, anatomy: Anatomy, selective: Selective) -> list[tuple[nn.Parameter, Pull]]:
-    """L2-SP: pretrained parameters are held to where they stand now, all others to zero."""
-    if selective.l2_sp is None:
-        return []
-    alpha, beta = selective.l2_sp.alpha, selective.l2_sp.beta
+def held(model: nn.Module, anatomy: Anatomy, alpha: float, beta: float) -> list[tuple[nn.Parameter, Pull]]:
+    """L2-SP, before the first update: pretrained parameters are held to where they stand now, all others to zero.
+
+    Raises ModelError where no pretrained parameter learns.
+    """
     own = {name for names in (anatomy.embeddings, *anatomy.blocks, anatomy.head) for name in names} - set(anatomy.fresh)
     pretrained = {name: weight for name, weight in learning(model).items() if anatomy.own_name(name) in own}
     if alpha and not pretrained:
@@ -84,8 +81,8 @@ def starting_point(model: nn.Module, anatomy: Anatomy, selective: Selective) -> 
             "`selective.l2_sp`: no pretrained parameter learns here, so that there is no starting point to hold to. Leave it out: "
             "weight_decay draws what the method added toward zero, and with it the model toward the pretrained one."
         )
-    held: list[tuple[nn.Parameter, Pull]] = [
+    pulls: list[tuple[nn.Parameter, Pull]] = [
         (weight, partial(tether, start=weight.detach().float().clone(), strength=alpha)) for weight in pretrained.values() if alpha
     ]
     others = [weight for name, weight in learning(model).items() if name not in pretrained and beta]
-    return held + [(weight, partial(ridge, strength=beta)) for weight in others]
+    return pulls + [(weight, partial(ridge, strength=beta)) for weight in others]

@@ -66,15 +66,18 @@ class Selective(Spec):
         """Parameter groups for an optimizer. Raises ModelError for a pattern that fits no parameter that learns."""
         from burnish.optim.groups import lr_factors, parameter_groups, weight_decays
 
-        return parameter_groups(
-            model, lr, weight_decay, lr_factors(model, anatomy, self), weight_decays(model, anatomy, self.decay, weight_decay)
-        )
+        of_roles = {"embeddings": self.embeddings, "head": self.head}
+        factors = lr_factors(model, anatomy, 1.0 if self.layer_decay is None else self.layer_decay, of_roles, self.rates)
+        return parameter_groups(model, lr, weight_decay, factors, weight_decays(model, anatomy, self.decay, weight_decay))
 
     def techniques(self, model: nn.Module, anatomy: Anatomy) -> list[Technique]:
         """The penalties. Raises ModelError where there is nothing that one could act on."""
-        from burnish.optim.penalties import penalties
+        from burnish.optim.penalties import Penalty, held, lessened
 
-        return penalties(model, anatomy, self)
+        pulls = lessened(model, self.l1, self.l2)
+        if self.l2_sp is not None:
+            pulls += held(model, anatomy, self.l2_sp.alpha, self.l2_sp.beta)
+        return [Penalty(pulls)] if pulls else []
 
     def notes(self, groups: Sequence[Mapping[str, Any]]) -> list[str]:
         """A sentence on what differs between parameters, for header and report; nothing where nothing does."""
