@@ -186,6 +186,43 @@ def test_a_method_that_needs_the_weights_themselves_is_refused(recipe: Make, met
     assert len(caught.value.problems) == 1
 
 
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 70}
+OTHERS: dict[str, dict[str, Any]] = {
+    "roberta": SMALL,
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
+}
+
+
+@pytest.mark.parametrize("quantize", ["nf4", "int8"])
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_other_architectures_learn_and_are_opened_again(
+    recipe: Make, tiny_llama: Path, tmp_path: Path, architecture: str, quantize: str
+) -> None:
+    """GPT-2 keeps its weights the other way round (Conv1D), DistilBERT and RoBERTa have heads that start at random."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
+    config = transformers.AutoConfig.for_model(architecture, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    torch.manual_seed(0)
+    config.update(OTHERS[architecture])
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    model = {"name": str(tmp_path / "base"), "quantize": quantize}
+    run = burnish.train(recipe(model=model, method=LORA, train={"duration": "8st"}))
+    losses = [line["loss"] for line in steps_of(run)]
+    assert min(losses[4:]) < losses[0]
+    assert burnish.load(run.path).evaluate().metrics == run.metrics["validation"]
+
+
+@pytest.mark.parametrize("quantize", ["nf4", "int8"])
+def test_blocks_computed_again_change_no_bit_and_bf16_little(texts: Make, quantize: str) -> None:
+    plain = steps_of(burnish.train(texts("plain", quantize)))
+    again = steps_of(burnish.train(texts("again", quantize, train={"checkpoint_blocks": 1})))
+    half = steps_of(burnish.train(texts("half", quantize, train={"precision": "bf16"})))
+    assert [line["loss"] for line in again] == [line["loss"] for line in plain]
+    assert [line["grad_norm"] for line in again] == [line["grad_norm"] for line in plain]
+    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in plain], rel=1e-3)
+
+
 def test_t5_learns_on_quantised_weights(tiny_t5: Path, texts: Make, tmp_path: Path) -> None:
     rows = [{"source": f"the {n} candle", "target": f"{n} candles"} for n in range(12)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
