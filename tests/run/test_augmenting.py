@@ -252,3 +252,53 @@ def test_the_recipe_says_it_all_again(augmented: Make) -> None:
     assert load(checked) == checked
     written = json.loads(json.dumps(checked.model_dump(mode="json")))["data"]["augment"]
     assert written["steps"][1] == {"name": "delete", "rate": 0.2} and written["share"] == 0.7
+
+
+def test_changed_words_are_marked_in_terminal_and_page(augmented: Make) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from burnish.report.tokens import render
+    from burnish.terminal import show_tokens
+
+    shown = show(augmented(data={"augment": {"steps": [{"name": "swap", "rate": 0.5}], "share": 1.0}}), rows=2, augmented=True)
+    plain, colored = StringIO(), StringIO()
+    show_tokens(Console(file=plain, width=200), shown)
+    show_tokens(Console(file=colored, width=200, force_terminal=True, color_system="standard"), shown)
+    assert "{changed}" in plain.getvalue() and plain.getvalue().count("in other words in step") == 2
+    changed = [piece.text.strip() for strip in shown.examples[1].strips for piece in strip.pieces if piece.changed]
+    assert changed and any(f"{{{changed[0]}" in line for line in plain.getvalue().splitlines()[2:])
+    assert "\x1b[7m" in colored.getvalue()
+    page = render(shown)
+    assert page.count('class="t n"') > len(changed) and "in other words</span>" in page
+    bare = show(augmented(), rows=2)
+    assert 'class="t n"' not in render(bare)
+    text = StringIO()
+    show_tokens(Console(file=text, width=200), bare)
+    assert "{" not in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"data": {"balance": "oversample"}, "train": {"ema": 0.9}},
+        {"method": {"name": "lora", "r": 2}, "loss": {"smoothing": 0.1}},
+        {"data": {"order": "length"}, "selective": {"layer_decay": 0.8}, "train": {"checkpoint_blocks": 1}},
+    ],
+    ids=["balance and average", "lora and smoothing", "length, decay and recomputing"],
+)
+def test_it_goes_with_what_else_a_recipe_may_say(augmented: Make, sections: dict[str, Any]) -> None:
+    chosen = {"save_every": "3st", "duration": "6st", **sections.pop("train", {})}
+    whole = burnish.train(augmented("whole", train=chosen, **dict(sections)))
+
+    def stop(event: Any) -> None:
+        if isinstance(event, Saved) and event.step == 3:
+            raise KeyboardInterrupt
+
+    broken = augmented("broken", train=chosen, **dict(sections))
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        burnish.train(broken, listeners=[stop])
+    resumed = burnish.resume(broken["run"])
+    files = [sorted((run.path / "model").glob("*.safetensors")) for run in (whole, resumed)]
+    assert files[0] and [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
