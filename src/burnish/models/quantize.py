@@ -17,7 +17,8 @@ class Quantize(Spec):
     arXiv:2305.14314, eq. 4): 4.5 bits a weight, 4.13 with `double`. For training large models on little memory.
     int8: x W ~ (sx sw / 127^2) round(127 x / sx) round(127 W / sw), a scale for each row of x and of W, and columns of x with a value
     over 6 in 16 bits (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339): closer than nf4. Which columns those are depends on
-    what goes through the model together, so that another micro-batch changes results by as much as int8 rounds.
+    what goes through the model together, so that another micro-batch changes results by as much as int8 rounds. (On a CPU, bitsandbytes
+    rounds W alone while training, and x too in evaluation.)
     The weights stay as they are: a method that hangs something new into the model (lora) or trains the head has to learn.
     """
 
