@@ -245,7 +245,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         (["train.micro_batch=0"], "`train.micro_batch`: write auto, a number of examples"),
         (["task.labels=[one]"], "`task.labels`"),
         (["train=5"], "`train`"),
-        (["train.precision=fp8"], "`train.precision`: input should be 'fp32' or 'bf16'; got 'fp8'"),
+        (["train.precision=fp8"], "`train.precision`: input should be 'fp32', 'bf16' or 'fp16'; got 'fp8'"),
     ],
 )
 def test_single_faults(overrides: list[str], words: str) -> None:

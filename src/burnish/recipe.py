@@ -267,7 +267,9 @@ def memory_faults(sections: Mapping[str, Any]) -> list[str]:
         return []
     problems: list[str] = list(train.faults())
     if train.checkpoint_blocks is not None and method == "prefix_tuning":
-        problems.append("`train.checkpoint_blocks`: prefix_tuning keeps what it learns in a cache that is written once; leave one of the two out")
+        problems.append(
+            "`train.checkpoint_blocks`: prefix_tuning keeps what it learns in a cache that is written once; leave one of the two out"
+        )
     penalties = [name for name in ("l1", "l2", "l2_sp") if getattr(selective, name, None)]
     whole = [*(["method=adalora"] if method == "adalora" else []), *(f"selective.{name}" for name in penalties)]
     if train.in_backward and whole:

@@ -92,6 +92,80 @@ def test_the_header_says_what_is_spared_and_what_is_not(made: Make) -> None:
     assert "1 block of 2 computed again in backward instead of being kept" in notes
     assert "activations and optimizer wait in the CPU's memory, in which they are anyway here: this saves nothing" in notes
     assert "each weight moves within backward: its gradient is dropped at once" in notes
+    assert not any("bfloat16" in note for note in notes)
+
+
+# Composed with what else a recipe may say
+
+SECTIONS: dict[str, dict[str, Any]] = {
+    "adapters": {"method": "adapters"},
+    "bitfit": {"method": "bitfit"},
+    "gradual unfreezing": {"method": {"name": "unfreeze", "every": 0.5}},
+    "pissa": {"method": "pissa"},
+    "prompt tuning": {"method": "prompt_tuning"},
+    "dropout": {"dropout": {"all": 0.2, "head": 0.4}},
+    "layer decay": {"selective": {"layer_decay": 0.7, "head": 3.0}},
+    "focal loss": {"loss": {"name": "focal", "gamma": 2.0}},
+    "augmented rows": {"augment": {"steps": ["swap", "delete"], "share": 1.0}},
+    "control": {"control": {"name": "dynamic", "patience": 1}},
+    "lion": {"optimizer": {"name": "lion", "lr": 1e-3}},
+    "rmsprop": {"optimizer": {"name": "rmsprop", "lr": 1e-3}},
+    "adafactor": {"optimizer": {"name": "adafactor", "lr": 1e-3}},
+    "8-bit state": {"optimizer": {"name": "adamw8bit", "lr": 1e-3, "min_8bit_size": 64}},
+    "averaged weights": {"train": {"ema": 0.8}},
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_with_every_other_section_it_learns_the_same_bits(name: str, made: Make, dropout_bert: Path) -> None:
+    sections = dict(SECTIONS[name])
+    if name == "8-bit state":
+        pytest.importorskip("bitsandbytes")
+    more, augment = sections.pop("train", {}), sections.pop("augment", None)
+
+    def ran(folder: str, train: dict[str, Any]) -> burnish.Run:
+        recipe = made("classify", folder, **sections, train={**WHOLE, **more, **train})
+        recipe["model"] = {"name": str(dropout_bert)}
+        recipe["data"] |= {"max_length": 40} | ({"augment": augment} if augment else {})
+        return burnish.train(recipe)
+
+    plain, spared = ran("plain", {"micro_batch": 6}), ran("spared", SPARED)
+    assert_folders_same(plain, spared)
+    text = CASES["classify"].asked
+    assert burnish.load(plain.path).predict([text]) == burnish.load(spared.path).predict([text])
+
+
+@pytest.mark.parametrize("wanted", [{"weight": 0.5}, {"hidden": 1.0}, {"hidden": 0.5, "attention": 1.0}])
+def test_a_student_learns_the_same_bits(wanted: dict[str, float], made: Make) -> None:
+    teacher = burnish.train(made("classify", "teacher", train=WHOLE))
+    options: dict[str, Any] = {"distill": {"teacher": str(teacher.path), **wanted}}
+    plain = burnish.train(made("classify", "plain", **options, train={**WHOLE, "micro_batch": 6}))
+    assert_folders_same(plain, burnish.train(made("classify", "spared", **options, train={**WHOLE, **SPARED})))
+
+
+def test_quantised_weights_learn_the_same_bits(made: Make) -> None:
+    pytest.importorskip("bitsandbytes")
+    recipes = [
+        made("continue", name, method="lora", train={**WHOLE, **train})
+        for name, train in (("plain", {"micro_batch": 6}), ("spared", SPARED))
+    ]
+    for recipe in recipes:
+        recipe["model"]["quantize"] = "nf4"
+    assert_folders_same(*map(burnish.train, recipes))
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"method": "adalora"}, "method=adalora needs them all"),
+        ({"selective": {"l2": 0.1, "l1": 0.1}}, "selective.l1 and selective.l2 needs them all"),
+        ({"method": "prefix_tuning"}, "prefix_tuning keeps what it learns in a cache"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_loaded(sections: dict[str, Any], reason: str, made: Make) -> None:
+    with pytest.raises(RecipeError) as caught:
+        burnish.train(made("classify", "run", **sections, train={**WHOLE, **SPARED}))
+    assert reason in str(caught.value) and len(caught.value.problems) == 1
 
 
 # Half precision
@@ -125,6 +199,8 @@ def test_every_task_trains_evaluates_saves_and_predicts_in_weights_of_bf16(task:
     recipe = made(task, "run", train={**WHOLE, **SPARED})
     recipe["model"]["dtype"] = "bfloat16"
     run = burnish.train(recipe)
+    note = "weights and computation in bfloat16; what learns, and the optimizer's state, in bfloat16"
+    assert note in run.folder.read("plan.json")["notes"]
     saved = weights(run)
     assert {tensor.dtype for tensor in saved.values() if tensor.is_floating_point()} == {torch.bfloat16}
     assert all(math.isfinite(value) for part in run.metrics.values() for value in part.values())
@@ -138,6 +214,17 @@ def test_weights_of_bf16_resume_with_the_same_bits(made: Make, dropout_bert: Pat
     broken = broken_off(made("classify", "broken", **options), 3)
     assert_same(whole, broken)
     assert_folders_same(whole, broken)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_lora_learns_in_float32_over_weights_of_half_precision(dtype: str, made: Make) -> None:
+    recipe = made("continue", "run", method="lora", train=WHOLE)
+    recipe["model"]["dtype"] = dtype
+    run = burnish.train(recipe)
+    note = f"weights and computation in {dtype}; what learns, and the optimizer's state, in float32"
+    assert note in run.folder.read("plan.json")["notes"]
+    assert all(math.isfinite(value) for part in run.metrics.values() for value in part.values())
+    assert burnish.load(run.path).predict([CASES["continue"].asked])
 
 
 # What is refused

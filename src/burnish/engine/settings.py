@@ -27,7 +27,7 @@ class Train(Spec):
     """The gradient is scaled down to this norm where it is longer; null for no clipping."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of the computation: that of the weights (fp32), or by autocast bf16 or (with a scaled loss) fp16, faster on GPUs only."""
+    """Number format of the computation: fp32 (that of the weights, see model.dtype), or by autocast bf16 or, with a scaled loss, fp16; these two are faster on GPUs only."""
 
     checkpoint_blocks: int | None = Field(default=None, ge=1)
     """Every n-th block is computed again in backward instead of being kept: 1 saves most memory for a third more time; null for none."""

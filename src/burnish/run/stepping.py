@@ -101,7 +101,10 @@ def turning_notes(parts: build.Parts) -> list[str]:
 def memory_notes(parts: build.Parts) -> list[str]:
     """What is done to spare memory, in sentences for the header and the report."""
     settings, blocks = parts.recipe.train, parts.anatomy.block_modules
-    found = []
+    found, dtype = [], parts.recipe.model.dtype
+    if dtype != "float32" and settings.precision == "fp32":
+        learned = {str(parameter.dtype).removeprefix("torch.") for parameter in parts.model.parameters() if parameter.requires_grad}
+        found.append(f"weights and computation in {dtype}; what learns, and the optimizer's state, in {' and '.join(sorted(learned))}")
     if settings.checkpoint_blocks is not None:
         again = len(blocks[:: settings.checkpoint_blocks])
         found.append(f"{count(again, 'block')} of {len(blocks)} computed again in backward instead of being kept")
