@@ -137,7 +137,9 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     require_rewording(recipe)
     note(f"loading {recipe.model.name}")
     device = runtime.device.type
-    model, fresh = load.load_model(recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), device, **learner.config)
+    model, fresh = load.load_model(
+        recipe.model, learner.auto_class, tokenizer, recipe.train.seed, len(new_tokens), device, **learner.config
+    )
     weights = footprint(model)
     for name, value in learner.generation.items():
         setattr(model.generation_config, name, value)

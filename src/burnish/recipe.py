@@ -252,7 +252,9 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         problems.append(f"`train.precision`: fp16 needs weights in float32 to add small steps to; model.dtype is {dtype}")
     model, selective = sections.get("model"), sections.get("selective")
     if model and model.fresh and selective and selective.l2_sp and selective.l2_sp.alpha:
-        problems.append("`selective.l2_sp` holds pretrained weights to what they were, and this model starts at random: use l2 or weight_decay")
+        problems.append(
+            "`selective.l2_sp` holds pretrained weights to what they were, and this model starts at random: use l2 or weight_decay"
+        )
     for key, length in schedule or ():
         if train and train.duration.timed and isinstance(length, Duration) and length.unit == "st" and length.value:
             name = key.replace("warmup", "warm-up")
@@ -288,7 +290,9 @@ def control_faults(sections: Mapping[str, Any]) -> list[str]:
             problems.append("`control` and schedule=plateau both turn the learning rate: leave one of them out (another schedule will do)")
     reshaped = (loss and loss != CrossEntropy()) or sections.get("distill")
     if isinstance(chosen, control.Dynamic) and chosen.gap is not None and reshaped:
-        problems.append("`control.gap` compares the training loss with the validation loss, which is plain: leave `loss` and `distill` as they are by default, or gap out")
+        problems.append(
+            "`control.gap` compares the training loss with the validation loss, which is plain: leave `loss` and `distill` as they are by default, or gap out"
+        )
     return problems
 
 

@@ -104,7 +104,9 @@ def loss_fault(loss: Loss, chosen: Chosen) -> str | None:
             "weigh: leave `loss` out"
         )
     if loss.class_weights is not None and chosen not in ("row", "word"):
-        return f"`class_weights` are for tasks with one label a row or word (classify, tag); this one chooses {CHOSEN[chosen]}: leave them out"
+        return (
+            f"`class_weights` are for tasks with one label a row or word (classify, tag); this one chooses {CHOSEN[chosen]}: leave them out"
+        )
     return None
 
 

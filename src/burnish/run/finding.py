@@ -68,6 +68,7 @@ def trial(recipe: Recipe, steps: int, emit: Callable[[Noted | Working], None]) -
     for part in build.WATCHED:
         gathered.rows.pop(part, None)
         gathered.facts.pop(part, None)
+
     def tell(what: str, done: int, total: int) -> None:
         emit(Working(what, done, total))
 

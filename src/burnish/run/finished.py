@@ -114,7 +114,9 @@ class Run:
         with told(spec, "model"), quiet():
             auto = getattr(transformers, self.learner.auto_class)
             quantize = self.quantize or spec.quantize
-            load = partial(reopened, auto=auto, quantize=quantize, device=self.runtime.device.type, trust_remote_code=spec.trust_remote_code)
+            load = partial(
+                reopened, auto=auto, quantize=quantize, device=self.runtime.device.type, trust_remote_code=spec.trust_remote_code
+            )
             return opening(self.folder.model, load)
 
     def engine(self) -> Engine:

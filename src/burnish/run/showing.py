@@ -154,7 +154,10 @@ def in_other_words(part: Part, gathered: build.Gathered, tell: build.Tell) -> In
 
 def shown_twice(part: Part, index: int, anew: InOtherWords) -> list[ShownExample]:
     """A row as it is, then as the first epoch has it."""
-    shown, views = shown_row(part, index), [part.learner.view(part.examples, place) for place in np.flatnonzero(part.owners == index).tolist()]
+    shown, views = (
+        shown_row(part, index),
+        [part.learner.view(part.examples, place) for place in np.flatnonzero(part.owners == index).tolist()],
+    )
     found = anew.of(part.rows[index])
     if not found:
         return [replace(one, place=f"{one.place}: not drawn in the first epoch") for one in shown]

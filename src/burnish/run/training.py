@@ -217,7 +217,12 @@ class Session:
     def told(self) -> list[str]:
         """What differs between parameters, what spares memory, and what a teacher does, in sentences."""
         selective = self.parts.recipe.selective.notes(self.step.optimizer.param_groups)
-        return [*selective, *memory_notes(self.parts), *turning_notes(self.parts), *(self.parts.teaching.notes if self.parts.teaching else [])]
+        return [
+            *selective,
+            *memory_notes(self.parts),
+            *turning_notes(self.parts),
+            *(self.parts.teaching.notes if self.parts.teaching else []),
+        ]
 
     def saving(self) -> str:
         """What micro-batches of like length leave out, counted on the first batches."""

@@ -50,7 +50,9 @@ class Display:
             self.say(f"[dim]checkpoint of step {event.step:,}: {megabytes(event.bytes)} in {event.seconds:.1f} s[/]")
         elif isinstance(event, Moved):
             sign = "+" if event.what == "dropout" else "×"
-            self.say(f"[bold]{event.what}[/] {sign}{event.before:.3g} → {sign}{event.after:.3g} from step {event.step + 1:,}: {escaped(event.why)}")
+            self.say(
+                f"[bold]{event.what}[/] {sign}{event.before:.3g} → {sign}{event.after:.3g} from step {event.step + 1:,}: {escaped(event.why)}"
+            )
         elif isinstance(event, Noted):
             self.say(f"[dim]{escaped(event.message)}[/]")
         elif isinstance(event, Working):
