@@ -61,7 +61,7 @@ def step_of(parts: build.Parts, budget: Budget) -> Step:
 
 def gradient(parts: build.Parts, budget: Budget, indices: list[int]) -> tuple[Outcome, dict[str, torch.Tensor]]:
     parts.model.zero_grad(set_to_none=True)
-    outcome = step_of(parts, budget).attempt(indices, step=0)
+    outcome = step_of(parts, budget).accumulated(indices, step=0)
     return outcome, {name: parameter.grad.clone() for name, parameter in parts.model.named_parameters() if parameter.grad is not None}
 
 

@@ -318,3 +318,11 @@ def test_batches_of_like_length_pad_less(recipe: MakeRecipe, unbalanced: Path) -
         data = {"train": str(unbalanced), "validation": None, "order": name}
         padding[name] = burnish.train(recipe(name, data=data, train=settings)).summary["padding_share"]
     assert padding["length"] < 0.6 * padding["random"]
+
+
+@pytest.mark.usefixtures("with_report")
+@pytest.mark.parametrize(("loss", "own"), [({"name": "focal"}, True), ({"smoothing": 0.1}, True), ({"smoothing": 0.0}, False)])
+def test_the_report_tells_a_curve_of_another_loss_from_the_likelihood(recipe: MakeRecipe, loss: dict[str, Any], own: bool) -> None:
+    run = burnish.train(recipe(loss=loss))
+    page = run.folder.report.read_text(encoding="utf-8")
+    assert ("training, by the recipe" in page) is own

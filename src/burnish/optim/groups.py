@@ -34,10 +34,10 @@ def parameter_groups(
         decay = (decays or {}).get(name, 0.0 if name in spared else weight_decay)
         rate = lr * factor
         made = {"params": [], "names": [], "weight_decay": decay, "lr": rate, "initial_lr": rate}
-        group = groups.setdefault((factor, decay), made)
+        group = groups.setdefault((rate, decay), made)
         group["params"].append(parameter)
         group["names"].append(name)
-    return [groups[key] for key in sorted(groups, key=lambda key: (abs(math.log(key[0])), key[0], -key[1]))]
+    return [groups[key] for key in sorted(groups, key=lambda key: (abs(math.log(key[0] / lr)), key[0], -key[1]))]
 
 
 def learning(model: nn.Module) -> dict[str, Any]:

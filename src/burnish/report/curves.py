@@ -28,7 +28,7 @@ def panels(record: Record) -> list[Panel]:
 def loss_panel(record: Record) -> Panel | None:
     """Training loss, raw and smoothed, with the loss of each evaluated part over it."""
     raw = points_of(record.steps, "loss")
-    lines = with_mean("training", raw) if raw else []
+    lines = with_mean("training, by the recipe's own loss" if record.plan.get("plain_loss") is False else "training", raw) if raw else []
     spare = ["contrast", "muted"]
     for part, points in by_part(record, "loss").items():
         lines.append(Line(part, thinned(points, MOST_POINTS), spare.pop(0) if spare else "muted", dots=True))

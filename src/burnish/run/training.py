@@ -208,6 +208,7 @@ class Session:
             "max_length": self.parts.max_length,
             "device": str(self.parts.runtime.device),
             "precision": recipe.train.precision,
+            "plain_loss": self.step.objective is self.parts.learner,
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
             "groups": summary(self.step.optimizer.param_groups),
