@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[str]]] = {
     "gpt2": ("GPT2Config", CAUSAL, {"n_embd": 16, "n_layer": 4, "n_head": 2, "n_positions": 32}, ["transformer.h"]),
     "llama": ("LlamaConfig", CAUSAL, BERT, ["model.layers"]),
     "qwen2": ("Qwen2Config", CAUSAL, {**BERT, "num_key_value_heads": 2}, ["model.layers"]),
+    "gpt_neo": ("GPTNeoConfig", CAUSAL, {"hidden_size": 16, "num_layers": 4, "num_heads": 2, "intermediate_size": 32, "attention_types": [[["global", "local"], 2]], "window_size": 3, "max_position_embeddings": 32}, ["transformer.h"]),
     "t5": ("T5Config", SEQ2SEQ, {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 4, "num_decoder_layers": 4, "num_heads": 2}, ["encoder.block", "decoder.block"]),
     "bart": ("BartConfig", SEQ2SEQ, {"d_model": 16, "max_position_embeddings": 32, **BART}, ["model.encoder.layers", "model.decoder.layers"]),
 }  # fmt: skip
@@ -74,7 +75,7 @@ def test_the_kept_blocks_have_their_weights_and_the_saved_model_is_an_ordinary_o
     torch.testing.assert_close(said(again.eval()), said(model), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "t5", "bart"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "gpt_neo", "t5", "bart"])
 def test_texts_are_written_with_the_cache_as_without(family: str) -> None:
     """The attention modules are renumbered: a cache indexed by the old numbers would have holes, or fail."""
     model = made(family)

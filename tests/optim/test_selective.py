@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,15 @@ def test_what_has_no_gradient_yet_is_left_alone() -> None:
 
 def test_without_wishes_there_is_no_penalty() -> None:
     assert Selective(layer_decay=0.9).techniques(*fresh_bert()) == []
+
+
+def test_penalties_on_weights_are_refused_where_only_biases_and_norms_learn() -> None:
+    model, place = deepcopy(built("llama"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("norm" in name)
+    for selective, key in ((Selective(l1=1e-4), "l1"), (Selective(l2=1e-4), "l2")):
+        with pytest.raises(ModelError, match=rf"`selective\.{key}`: only biases and norms learn"):
+            selective.techniques(model, place)
 
 
 def test_l2_sp_is_refused_where_nothing_pretrained_learns() -> None:

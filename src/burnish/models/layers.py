@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "num_encoder_layers")
 DECODER_COUNTS = ("num_decoder_layers", "decoder_layers")
 """Where configurations say how many blocks a stack has; the second where a model has an encoder and a decoder."""
+NUMBERS = ("layer_idx", "layer_id")
+"""What blocks and what is in them call their number, by which they find their part of the cache of keys and values."""
 
 Layers = int | Sequence[int]
 
@@ -81,7 +83,7 @@ def shorten_configs(model: Any, stack: str, total: int, kept: list[int], names: 
 
 
 def cut(model: nn.Module, stack: str, blocks: nn.ModuleList, kept: list[int]) -> None:
-    """Puts a list of the kept blocks in the place of all; each learns its new number, by which it finds its part of the key-value cache."""
+    """Puts a list of the kept blocks in the place of all; each learns its new number."""
     from torch import nn
 
     hand_over_positions(blocks[0], blocks[kept[0]])
@@ -89,8 +91,9 @@ def cut(model: nn.Module, stack: str, blocks: nn.ModuleList, kept: list[int]) ->
     setattr(model.get_submodule(parent), own, nn.ModuleList([blocks[place] for place in kept]))
     for number, place in enumerate(kept):
         for module in blocks[place].modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = number  # type: ignore[assignment]
+            for name in NUMBERS:
+                if isinstance(getattr(module, name, None), int):
+                    setattr(module, name, number)
 
 
 def hand_over_positions(before: nn.Module, now: nn.Module) -> None:

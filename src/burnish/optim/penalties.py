@@ -60,9 +60,13 @@ class Penalty(Technique):
 
 
 def lessened(model: nn.Module, l1: float, l2: float) -> list[tuple[nn.Parameter, Pull]]:
-    """L1 and L2 on the weights that learn, biases and norms left out."""
+    """L1 and L2 on the weights that learn, biases and norms left out. Raises ModelError where nothing else learns."""
     spared = undecayed(model)
     weights = [parameter for name, parameter in learning(model).items() if name not in spared]
+    if not weights and (l1 or l2):
+        raise ModelError(
+            f"`selective.{'l1' if l1 else 'l2'}`: only biases and norms learn under this method, on which no penalty falls. Leave it out."
+        )
     pulls: list[tuple[nn.Parameter, Pull]] = []
     for form, strength in ((lasso, l1), (ridge, l2)):
         pulls += [(weight, partial(form, strength=strength)) for weight in weights if strength]
