@@ -80,6 +80,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     (".*", "dora", "int8", "computes with them"),
     (".*", "loha|lokr", "nf4", "computes with them"),
     ("(?!classify).*", f"(?!{PRETRAINED}).*", "starting point", "no pretrained parameter learns"),
+    ("continue|chat|rewrite", "norms|ln_tuning", "penalties", "only biases and norms learn"),
     (".*", "adalora", "in backward", "needs them all"),
 ]
 """(task, method, technique, what the refusal says), each but the last a pattern of the whole name."""

@@ -281,6 +281,16 @@ def test_sections_that_are_sound_together() -> None:
     load(BUNDLED, ["task.problem=regression", "train.keep_best=pearson", "data.validation=10%"])
 
 
+def test_what_a_run_is_made_of_may_not_lie_in_its_own_folder(tmp_path: Path, tiny_bert: Path) -> None:
+    """Overwriting the run would take it away first."""
+    recipe = {**BUNDLED, "model": str(tiny_bert), "run": str(tiny_bert.parent)}
+    assert problems(recipe) == [
+        f"`model`: {tiny_bert} lies in {tiny_bert.parent}, the folder of the run that is to be made of it: name another folder in `run`"
+    ]
+    assert "`distill.teacher`" in problems({**recipe, "model": "starter:minilm", "distill": {"teacher": str(tiny_bert)}})[0]
+    assert load({**recipe, "run": str(tmp_path / "run")}).model.name == str(tiny_bert)
+
+
 def test_the_test_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_bytes(b"\xff not even text")
     load(BUNDLED, [f"data.test={tmp_path / 'test.csv'}"])

@@ -115,6 +115,7 @@ def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
         *combination_faults(sections),
         *control_faults(sections),
         *balance_faults(sections),
+        *own_folder_faults(sections),
     ]
     if problems or recipe is None:
         raise RecipeError(origin, problems)
@@ -317,6 +318,24 @@ def balance_faults(sections: Mapping[str, Any]) -> list[str]:
     if task and loss and (fault := loss_fault(loss, task.chooses)):
         problems.append(f"`loss`: {fault}")
     return problems
+
+
+def own_folder_faults(sections: Mapping[str, Any]) -> list[str]:
+    """What a run is to be made of and lies in its own folder: overwriting an earlier run there would take it away first."""
+    model, data, run = (sections.get(key) for key in ("model", "data", "run"))
+    read = {"model": getattr(model, "name", None), "model.tokenizer": getattr(model, "tokenizer", None)}
+    read |= {
+        "distill.teacher": getattr(sections.get("distill"), "teacher", None),
+        "control.run": getattr(sections.get("control"), "run", None),
+    }
+    read |= {f"data.{part}": getattr(data, part, None) for part in ("validation", "test")}
+    named = [*read.items(), *(("data.train", source) for source in (mixture.each(data.train) if data else ()))]
+    own = Path(run).expanduser().absolute() if run else None
+    return [
+        f"`{key}`: {name} lies in {own}, the folder of the run that is to be made of it: name another folder in `run`"
+        for key, name in named
+        if own and isinstance(name, str) and Path(name).is_relative_to(own)
+    ]
 
 
 class UniqueKeys(yaml.SafeLoader):
