@@ -61,6 +61,21 @@ def bart() -> Any:
     return BartForConditionalGeneration(BartConfig(vocab_size=50, encoder_layers=2, decoder_layers=2, **BART))
 
 
+def phi3() -> Any:
+    """Lists what attention puts out before what it reads."""
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    return Phi3ForCausalLM(Phi3Config(**BERT, pad_token_id=0, bos_token_id=1, eos_token_id=2))
+
+
+def mobilebert() -> Any:
+    """Lists the first feed-forward parts of a block after the last one, and what narrows the input of attention after attention."""
+    from transformers import MobileBertConfig, MobileBertForSequenceClassification
+
+    narrow = {"embedding_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 2}
+    return MobileBertForSequenceClassification(MobileBertConfig(**BERT, **narrow))
+
+
 # The endings of the layers that adapters follow, as a reader of the architecture would name them.
 MODELS: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     "bert": (bert, ["attention.output.dense"], ["output.dense"]),
@@ -69,6 +84,8 @@ MODELS: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     "gpt2": (gpt2, ["attn.c_proj"], ["mlp.c_proj"]),
     "llama": (llama, ["self_attn.o_proj"], ["mlp.down_proj"]),
     "t5": (t5, ["SelfAttention.o", "EncDecAttention.o"], ["DenseReluDense.wo"]),
+    "phi3": (phi3, ["self_attn.o_proj"], ["mlp.down_proj"]),
+    "mobilebert": (mobilebert, ["attention.output.dense"], ["output.bottleneck.dense"]),
     "bart": (bart, ["self_attn.out_proj", "encoder_attn.out_proj"], ["fc2"]),
 }
 

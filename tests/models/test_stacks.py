@@ -60,6 +60,7 @@ CASES = [
         4,
         ("model.encoder.layer_norm.weight", "model.encoder.layer_norm.bias"),
     ),
+    Case("prophetnet", SEQ2SEQ, (), tuple(f"prophetnet.{side}.embeddings_layer_norm.weight" for side in ("encoder", "decoder")), 4),
     Case("llama", CAUSAL, ("model.norm.weight",), ("model.embed_tokens.weight",), config=(("tie_word_embeddings", True),)),
     Case("llama", CAUSAL, ("model.norm.weight", "lm_head.weight"), ("model.embed_tokens.weight",)),
     Case("gpt2", CAUSAL, ("transformer.ln_f.weight", "transformer.ln_f.bias"), ("transformer.wte.weight", "transformer.wpe.weight")),
@@ -140,7 +141,9 @@ def test_linears_are_those_of_the_blocks(case: Case) -> None:
     }
     assert found == set(parts.linears)
     if case.blocks > BLOCKS:
-        assert any("ecoder" in name and ("EncDecAttention" in name or "encoder_attn" in name) for name in parts.linears)
+        assert any(
+            "ecoder" in name and any(kind in name for kind in ("EncDecAttention", "encoder_attn", "cross_attn")) for name in parts.linears
+        )
 
 
 @EVERY

@@ -10,8 +10,8 @@ from torch import nn
 from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
 
-BELOW = {"layernorm_embedding"}
-"""Modules that stand after the blocks in the order of parameters and before them in the computation (BART and its kin)."""
+BELOW = {"layernorm_embedding", "embeddings_layer_norm"}
+"""Modules that stand after the blocks in the order of parameters and before them in the computation (BART and its kin, ProphetNet)."""
 
 ABOVE = {"final_layer_norm"}
 """The other way round (OPT)."""
@@ -60,18 +60,29 @@ def anatomy(model: Any) -> Anatomy:
     )
 
 
-def part_outputs(model: nn.Module, block: str, attention: bool) -> list[str]:
+def part_outputs(model: Any, block: str, attention: bool) -> list[str]:
     """The linear layers that bring a block's attention (each of them, where it has a second one over the encoder), or its feed-forward
-    part, back to the width of the block: the last linear layer of each, which the residual sum follows."""
-    last: dict[str, str] = {}
+    part, back to the width of the block, which the residual sum follows.
+
+    The last of each that is so wide, for some classes list a part's layers in another order than that in which they are computed
+    (Phi-3, MobileBERT). A single layer is no attention, whatever its name (it may feed one).
+    """
+    parts: dict[str, list[str]] = {}
     for name, module in model.named_modules():
         if not name.startswith(block) or not is_linear(module):
             continue
         steps = name.removeprefix(block).split(".")
         depth = next((at for at, step in enumerate(steps) if ATTENTION.search(step)), None)
         if (depth is not None) == attention:
-            last[".".join(steps[: depth + 1]) if depth is not None else ""] = name
-    return list(last.values())
+            parts.setdefault(".".join(steps[: depth + 1]) if depth is not None else "", []).append(name)
+    width = getattr(model.config, "hidden_size", None)
+    whole = [names for names in parts.values() if len(names) > 1 or not attention]
+    return [next((name for name in reversed(names) if out_width(model.get_submodule(name)) == width), names[-1]) for names in whole]
+
+
+def out_width(layer: Any) -> int:
+    """What a linear layer puts out; GPT-2's Conv1D calls it nf."""
+    return int(getattr(layer, "out_features", 0) or layer.nf)
 
 
 def is_below(model: Any, name: str, first: bool, tables: tuple[str, ...]) -> bool:
