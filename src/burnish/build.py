@@ -353,6 +353,11 @@ def allowed_length(recipe: Recipe, tokenizer: Any, model: Any) -> int:
     from burnish.models.load import length_limit
 
     limit, wanted = length_limit(tokenizer, model) - recipe.method.positions, recipe.data.max_length
+    if limit < 1 and recipe.method.positions:
+        room = limit + recipe.method.positions
+        raise DataError(
+            f"`method.virtual_tokens`: {recipe.method.positions} leave no room for a text, since {recipe.model.name} reads {room} tokens at once."
+        )
     if limit < 1 or (wanted is not None and wanted > limit):
         taken = f" beside the {recipe.method.positions} virtual tokens of method={recipe.method.name}" if recipe.method.positions else ""
         raise DataError(f"`data.max_length`: {wanted or 1} tokens are more than {recipe.model.name} can read{taken}, {limit}.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from test_adapters import MODELS
 
 from burnish.core.errors import ModelError
@@ -73,6 +75,20 @@ def test_pissa_begins_with_the_largest_singular_directions() -> None:
     np.testing.assert_allclose(np.linalg.norm(values(layer.lora_A["default"].weight), axis=1), np.sqrt(sizes[:4]), rtol=1e-4)
 
 
+def test_pissa_of_more_directions_than_a_layer_has_is_refused() -> None:
+    model = MODELS["llama"][0]()
+    with pytest.raises(ModelError, match=r"`method\.r`: 33 singular directions are more than \S+q_proj has, 32"):
+        Pissa(r=33).apply(model, blocks.anatomy(model))
+
+
+def test_linear_layers_that_are_not_there_are_said_to_be_missing() -> None:
+    model = MODELS["bert"][0]()
+    with pytest.raises(ModelError, match="the blocks of this model have none"):
+        Lora().apply(model, replace(blocks.anatomy(model), linears=[]))
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Lora(target=[])
+
+
 def test_pissa_decomposes_to_the_same_bits_whatever_the_threads() -> None:
     found, before = [], torch.get_num_threads()
     for threads in (1, 2):
@@ -118,6 +134,8 @@ SCALED = {
     "gpt2": {"c_attn"},
     "llama": {"k_proj", "v_proj"},
     "t5": {"k", "v"},
+    "phi3": {"qkv_proj"},
+    "mobilebert": {"key", "value"},
     "bart": {"k_proj", "v_proj"},
 }
 

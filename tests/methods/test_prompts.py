@@ -109,6 +109,28 @@ def test_a_head_that_came_with_the_weights_stays(tiny_bert: Path) -> None:
     assert {parts.role(name) for name, _ in fresh.named_parameters()} == {"embeddings", "block 1", "block 2", "head"}
 
 
+@pytest.mark.parametrize("method", METHODS[:2], ids=NAMES[:2])
+def test_virtual_tokens_are_as_wide_as_the_embeddings_that_they_stand_beside(method: Any) -> None:
+    from transformers import ElectraConfig, ElectraForTokenClassification
+
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    plain = ElectraForTokenClassification(ElectraConfig(vocab_size=50, embedding_size=8, **size)).eval()
+    model = shaken(method.apply(plain, blocks.anatomy(plain)))
+    ids = torch.tensor([[20, 21, 22]])
+    with torch.no_grad():
+        whole = torch.cat([model.get_prompt(batch_size=1), plain.get_input_embeddings()(ids)], dim=1)  # (1, 3 + T, 8)
+        expected = plain(inputs_embeds=whole).logits[:, 3:]
+        torch.testing.assert_close(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits, expected)
+
+
+def test_a_prefix_that_does_not_fit_is_refused() -> None:
+    from transformers import FalconConfig, FalconForCausalLM
+
+    plain = FalconForCausalLM(FalconConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, multi_query=True))
+    with pytest.raises(ModelError, match="do not fit FalconForCausalLM"):
+        PrefixTuning(virtual_tokens=3).apply(plain, blocks.anatomy(plain))
+
+
 def test_virtual_tokens_take_positions(tiny_bert: Path, tmp_path: Path) -> None:
     def allowed(**sections: Any) -> int:
         made = recipe_of("classify", tiny_bert, tmp_path, method={"name": "prompt_tuning", "virtual_tokens": 24}, **sections)
@@ -122,4 +144,8 @@ def test_virtual_tokens_take_positions(tiny_bert: Path, tmp_path: Path) -> None:
     made["data"]["max_length"] = 41
     checked = recipes.load(made)
     with pytest.raises(BurnishError, match="beside the 24 virtual tokens of method=prompt_tuning, 40"):
+        build.assemble(checked, build.gather(checked), lambda message: None)
+    made["method"]["virtual_tokens"] = 64
+    checked = recipes.load(made)
+    with pytest.raises(BurnishError, match=r"64 leave no room for a text, since .* reads 64 tokens"):
         build.assemble(checked, build.gather(checked), lambda message: None)

@@ -84,6 +84,11 @@ def test_a_method_that_leaves_nothing_to_learn_is_refused() -> None:
         Head().apply(model, anatomy(model))
 
 
+def test_freezing_everything_is_refused(model: Any, parts: Anatomy) -> None:
+    with pytest.raises(ModelError, match=r"freeze leaves nothing to learn: .* Freeze fewer"):
+        Freeze(names=["*"]).apply(model, parts)
+
+
 def test_freezing_by_name(model: Any, parts: Anatomy) -> None:
     every = {name for name, _ in model.named_parameters()}
     found = learning(Freeze(names=["*.attention.*", "classifier.bias"], embeddings=False).apply(model, parts))

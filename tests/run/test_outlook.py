@@ -45,6 +45,13 @@ def test_models_of_random_weights_have_parts_too(recipe: MakeRecipe, name: str) 
     assert parts and all(part.total > 0 for part in parts)
 
 
+@pytest.mark.parametrize(("method", "numbers"), [("prompt_tuning", 5 * 32), ("prefix_tuning", 5 * 2 * 2 * 32)])
+def test_virtual_tokens_are_counted(recipe: MakeRecipe, method: str, numbers: int) -> None:
+    """n embeddings of the width of the model, or n keys and as many values in each of its two blocks."""
+    parts = show_parameters(recipe(method={"name": method, "virtual_tokens": 5}))
+    assert [(part.place, part.learning) for part in parts if part.role == "added by the method"] == [("embeddings", numbers)]
+
+
 def test_a_method_that_computes_from_weights_is_refused_with_the_reason(recipe: MakeRecipe) -> None:
     with pytest.raises(ModelError, match=r"method=pissa computes from the weights where it begins"):
         show_parameters(recipe(method="pissa"))

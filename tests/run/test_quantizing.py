@@ -261,6 +261,13 @@ def test_any_run_can_be_opened_in_int8(recipe: Make, method: str) -> None:
     assert run.metrics["validation"] == before and (run.path / "evaluations" / "validation-int8.json").is_file()
 
 
+@pytest.mark.parametrize(("method", "held"), [("dora", "int8"), ("lokr", "nf4")])
+def test_a_run_that_computes_with_the_weights_is_not_opened_in_few_bits(recipe: Make, method: str, held: Any) -> None:
+    run = burnish.train(recipe(method=method))
+    with pytest.raises(RunError, match=f"method={method} learned has to compute with the weights themselves, which {held} does not bear"):
+        burnish.load(run.path, quantize=held)
+
+
 def test_the_command_line_opens_runs_in_int8(recipe: Make, tmp_path: Path) -> None:
     run = burnish.train(recipe())
     done = CliRunner().invoke(app, ["evaluate", str(run.path), "--int8"])

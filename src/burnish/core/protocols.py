@@ -305,9 +305,11 @@ class Method(Protocol):
     """Decides which parameters learn, and in which form, saves what they became as a folder, and opens that folder again.
 
     `takes_quantized` names the formats (nf4, int8) in which the weights of the blocks' linear layers may be held: none where they learn.
+    `opens_quantized` names those in which a finished model's may be held, to measure and to predict.
     """
 
     takes_quantized: tuple[str, ...]
+    opens_quantized: tuple[str, ...]
 
     @property
     def positions(self) -> int:

@@ -39,6 +39,8 @@ class Adapters(Spec):
 
     takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
+    opens_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
+
     kind: Literal["houlsby", "pfeiffer"] = "houlsby"
     """houlsby: after attention and after the feed-forward part; pfeiffer: after the feed-forward part only, half as many (Pfeiffer et al. 2021, arXiv:2005.00247)."""
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from burnish.core.errors import ModelError, nearest
 from burnish.core.protocols import Anatomy, Course, Technique
 from burnish.core.spec import Spec
@@ -24,10 +26,12 @@ class Injected(Spec):
     Saved as a small peft folder; `burnish merge` gives plain weights.
     """
 
-    target: list[str] | None = None
+    target: list[str] | None = Field(default=None, min_length=1)
     """Names of layers to adapt, or their last parts, such as query; by default those of the blocks that the method is made for."""
 
     takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
+
+    opens_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
     within: ClassVar[str] = ""
     """The folder of the weights under the adapter, within the model's: `base` where transformers cannot open the adapter by itself."""
@@ -68,7 +72,14 @@ class Injected(Spec):
             return model.merge_and_unload(safe_merge=True)
 
     def targets(self, anatomy: Anatomy, usual: Sequence[str] | None = None) -> list[str]:
-        """Full names of the layers to adapt: those that the recipe names, else the `usual` ones, else every linear layer of the blocks."""
+        """Full names of the layers to adapt: those that the recipe names, else the `usual` ones, else every linear layer of the blocks.
+
+        Raises ModelError where there are none, or none of that name.
+        """
+        if not anatomy.linears:
+            raise ModelError(
+                f"`method`: {self.name} changes linear layers, and the blocks of this model have none. Use full, freeze, bitfit or norms."  # type: ignore[attr-defined]
+            )
         if self.target is None:
             return list(anatomy.linears if usual is None else usual)
         return chosen(self.target, anatomy.linears, "linear layer")

@@ -63,6 +63,8 @@ class Dora(Injected):
         "nf4",
     )  # for the lengths peft asks for the weights, and loses the scales of int8 on a CPU
 
+    opens_quantized: ClassVar[tuple[str, ...]] = takes_quantized
+
     within: ClassVar[str] = BASE  # opened by transformers alone, the lengths would silently be those of W
 
     r: int = Field(default=8, ge=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
 from burnish.core.registry import register
 from burnish.methods.folders import keep_adapter
@@ -48,7 +49,12 @@ class Pissa(Injected):
     def config(self, model: Any, anatomy: Anatomy) -> Any:
         import peft
 
-        return peft.LoraConfig(**low_rank(self, anatomy, init_lora_weights="pissa"))
+        shared = low_rank(self, anatomy, init_lora_weights="pissa")
+        for name in shared["target_modules"]:  # peft would take fewer without a word, and what it saved would not open again
+            known = min(model.get_submodule(name).weight.shape)
+            if self.r > known:
+                raise ModelError(f"`method.r`: {self.r} singular directions are more than {name} has, {known}. Give fewer, or use lora.")
+        return peft.LoraConfig(**shared)
 
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         """Keeps where A and B began beside them, in buffers that no checkpoint holds: a resumed run decomposes the same W again, with

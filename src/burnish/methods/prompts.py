@@ -46,6 +46,8 @@ class Prompted(Spec):
 
     takes_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
 
+    opens_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
+
     @property
     def positions(self) -> int:
         return self.virtual_tokens
@@ -65,8 +67,8 @@ class Prompted(Spec):
                 "continue, chat, rewrite). Use lora or adapters."
             )
         shared = {"task_type": kind, "num_virtual_tokens": self.virtual_tokens, "modules_to_save": fresh_heads(anatomy)}
-        shared |= sizes(model.config)
         with refused(self, model):
+            shared |= sizes(model.config)
             prompted = peft.get_peft_model(model, self.config(model, shared))
         heads = set(anatomy.head_modules) if shared["modules_to_save"] is None else set()
         for name, parameter in prompted.named_parameters():
@@ -78,12 +80,24 @@ class Prompted(Spec):
         return prompted
 
     def tried(self, model: Any) -> None:
-        """Raises ModelError where peft's way of putting tokens before the text does not work for this architecture, or reads padding as text."""
-        with refused(self, model.get_base_model()):
-            short, padded = probe(model, 0), probe(model, 2)
+        """Raises ModelError where peft's way of putting tokens before the text does not work for this architecture, or reads padding as text.
+
+        A model without numbers (torch's meta device) says nothing that could be compared.
+        """
+        base = model.get_base_model()
+        if base.device.type == "meta":
+            return
+        try:
+            with refused(self, base):
+                short, padded = probe(model, 0), probe(model, 2)
+        except (RuntimeError, IndexError) as error:  # shapes that do not meet
+            raise ModelError(
+                f"`method`: the virtual tokens that peft makes for {self.name} do not fit {type(base).__name__} "  # type: ignore[attr-defined]
+                f"({str(error).partition(chr(10))[0]}). Use another method, such as lora."
+            ) from error
         if short.shape != padded.shape or not short.allclose(padded, atol=1e-4, rtol=1e-3):
             raise ModelError(
-                f"`method`: with {self.name}, {type(model.get_base_model()).__name__} reads the padding of a batch as text, so that an "  # type: ignore[attr-defined]
+                f"`method`: with {self.name}, {type(base).__name__} reads the padding of a batch as text, so that an "  # type: ignore[attr-defined]
                 "example's output depends on the others. Use prefix_tuning or lora."
             )
 
@@ -121,7 +135,7 @@ class PromptTuning(Prompted):
     def config(self, model: Any, shared: dict[str, Any]) -> Any:
         import peft
 
-        return peft.PromptTuningConfig(**shared, num_transformer_submodules=1)
+        return peft.PromptTuningConfig(**embedded(model, shared), num_transformer_submodules=1)
 
 
 @register("method")
@@ -139,7 +153,7 @@ class PTuning(Prompted):
     def config(self, model: Any, shared: dict[str, Any]) -> Any:
         import peft
 
-        return peft.PromptEncoderConfig(**shared, num_transformer_submodules=1, encoder_hidden_size=self.hidden)
+        return peft.PromptEncoderConfig(**embedded(model, shared), num_transformer_submodules=1, encoder_hidden_size=self.hidden)
 
 
 @register("method")
@@ -167,6 +181,11 @@ def sizes(config: Any) -> dict[str, int]:
     """Width, heads and blocks, by the names that every configuration of transformers answers to; of two stacks the decoder's blocks."""
     blocks = getattr(config, "num_decoder_layers", None) or getattr(config, "decoder_layers", None) or config.num_hidden_layers
     return {"token_dim": config.hidden_size, "num_attention_heads": config.num_attention_heads, "num_layers": blocks}
+
+
+def embedded(model: Any, shared: dict[str, Any]) -> dict[str, Any]:
+    """The same for virtual tokens that stand beside embeddings, which are narrower than the blocks in ELECTRA, ALBERT and OPT of 350M."""
+    return {**shared, "token_dim": model.get_input_embeddings().embedding_dim}
 
 
 def own_tokens_only(model: Any) -> None:

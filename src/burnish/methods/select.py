@@ -40,6 +40,8 @@ class OwnParameters(Spec):
 
     takes_quantized: ClassVar[tuple[str, ...]] = ()
 
+    opens_quantized: ClassVar[tuple[str, ...]] = ("nf4", "int8")
+
     @property
     def positions(self) -> int:
         return 0
@@ -107,7 +109,13 @@ class Freeze(OwnParameters):
         free = [name for block in anatomy.blocks[self.blocks :] for name in block]
         below = [] if self.embeddings else anatomy.embeddings
         frozen = self.matching([name for name, _ in model.named_parameters()])
-        return train_only(model, (name for name in [*below, *free, *anatomy.head] if name not in frozen))
+        learning = [name for name in [*below, *free, *anatomy.head] if name not in frozen]
+        if not learning:
+            raise ModelError(
+                "`method`: freeze leaves nothing to learn: its blocks, names and embeddings hold every parameter that the model has "
+                "(an output that is tied to the embeddings is embeddings). Freeze fewer."
+            )
+        return train_only(model, learning)
 
     def matching(self, parameters: Sequence[str]) -> set[str]:
         """The parameters that the patterns name. Raises ModelError where a pattern names none."""

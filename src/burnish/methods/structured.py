@@ -52,6 +52,8 @@ class LoHa(Injected):
 
     takes_quantized: ClassVar[tuple[str, ...]] = ("int8",)  # peft gives the update the shape of the weight, which nf4 packs
 
+    opens_quantized: ClassVar[tuple[str, ...]] = takes_quantized
+
     r: int = Field(default=8, ge=1)
     """Rank of each of the two factors; 4 to 32."""
 
@@ -74,6 +76,8 @@ class LoKr(Injected):
     name: Literal["lokr"] = "lokr"
 
     takes_quantized: ClassVar[tuple[str, ...]] = ("int8",)  # peft gives the update the shape of the weight, which nf4 packs
+
+    opens_quantized: ClassVar[tuple[str, ...]] = takes_quantized
 
     r: int = Field(default=8, ge=1)
     """Rank of the second factor; 4 to 32."""

@@ -71,6 +71,11 @@ class Run:
         if self.quantize is None:
             return
         fault = self.quantize.fault()
+        method = self.recipe.method
+        if self.quantize.name not in method.opens_quantized:
+            fault = (
+                f"what method={method.name} learned has to compute with the weights themselves, which {self.quantize.name} does not bear"
+            )
         if self.recipe.model.quantize is not None:
             fault = f"its weights are held in {self.recipe.model.quantize.name} already, as its recipe says"
         if fault is not None:
