@@ -65,12 +65,18 @@ FAMILIES = [
         ("model.final_norm.weight", "head.dense.weight", "classifier.bias"),
         {**SHAPE, **MODERN},
     ),
-    # DeBERTa keeps a table of relative positions beside its blocks, after them in the order of parameters.
+    # DeBERTa keeps a table of relative positions beside its blocks, after them in the order of parameters, with its norm and a convolution
+    # that the first block's output goes through.
     Family(
         "deberta-v2",
-        ("deberta.embeddings.word_embeddings.weight", "deberta.encoder.rel_embeddings.weight"),
+        (
+            "deberta.embeddings.word_embeddings.weight",
+            "deberta.encoder.rel_embeddings.weight",
+            "deberta.encoder.LayerNorm.weight",
+            "deberta.encoder.conv.conv.weight",
+        ),
         ("pooler.dense.weight", "classifier.weight"),
-        {**SHAPE, "relative_attention": True},
+        {**SHAPE, "relative_attention": True, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3},
     ),
 ]
 EVERY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)

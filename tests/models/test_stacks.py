@@ -67,9 +67,9 @@ CASES = [
     Case(
         "opt",
         CAUSAL,
-        ("model.decoder.final_layer_norm.weight", "model.decoder.final_layer_norm.bias"),
-        ("model.decoder.embed_positions.weight",),
-        config=(("word_embed_proj_dim", 16), ("ffn_dim", 32)),
+        ("model.decoder.project_out.weight", "model.decoder.final_layer_norm.weight", "model.decoder.final_layer_norm.bias"),
+        ("model.decoder.embed_positions.weight", "model.decoder.project_in.weight"),
+        config=(("word_embed_proj_dim", 8), ("ffn_dim", 32)),
     ),
     Case("bert", MASKED, ("cls.predictions.bias", *TRANSFORM), ("bert.embeddings.LayerNorm.bias",)),
     Case("xlm-roberta", MASKED, LM_HEAD, ("roberta.embeddings.LayerNorm.bias",)),

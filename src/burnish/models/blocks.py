@@ -13,8 +13,8 @@ from burnish.core.protocols import Anatomy
 BELOW = {"layernorm_embedding", "embeddings_layer_norm"}
 """Modules that stand after the blocks in the order of parameters and before them in the computation (BART and its kin, ProphetNet)."""
 
-ABOVE = {"final_layer_norm"}
-"""The other way round (OPT)."""
+ABOVE = {"final_layer_norm", "project_out"}
+"""The other way round (OPT, whose smaller models bring hidden states back to the width of their embeddings)."""
 
 ATTENTION = re.compile(r"att(?:n|ention)", re.IGNORECASE)
 """In the name of every module that attends, whatever the architecture calls it (attention, self_attn, SelfAttention, encoder_attn)."""
@@ -37,12 +37,13 @@ def anatomy(model: Any) -> Anatomy:
     owner = {name: next((prefix for prefix in prefixes if name.startswith(prefix)), None) for name in parameters}
     stacks = [[index for index, name in enumerate(parameters) if name.startswith(listed + ".")] for listed, _ in lists]
     first, last = stacks[0][0], max(stack[0] for stack in stacks if stack)
+    beside = [name for (listed, _), stack in zip(lists, stacks, strict=True) for name in after_a_table(parameters, listed, stack, tables)]
     below: list[str] = []
     above: list[str] = []
     for index, name in enumerate(parameters):
         if owner[name] is not None:
             continue
-        if is_below(model, name, index < first, tables):
+        if name in beside or is_below(model, name, index < first, tables):
             below.append(name)
         elif first < index < last:
             owner[name] = next(owner[before] for before in reversed(parameters[:index]) if owner[before] is not None)
@@ -75,7 +76,7 @@ def part_outputs(model: Any, block: str, attention: bool) -> list[str]:
         depth = next((at for at, step in enumerate(steps) if ATTENTION.search(step)), None)
         if (depth is not None) == attention:
             parts.setdefault(".".join(steps[: depth + 1]) if depth is not None else "", []).append(name)
-    width = getattr(model.config, "hidden_size", None)
+    width = getattr(getattr(model, "config", None), "hidden_size", None)
     whole = [names for names in parts.values() if len(names) > 1 or not attention]
     return [next((name for name in reversed(names) if out_width(model.get_submodule(name)) == width), names[-1]) for names in whole]
 
@@ -83,6 +84,13 @@ def part_outputs(model: Any, block: str, attention: bool) -> list[str]:
 def out_width(layer: Any) -> int:
     """What a linear layer puts out; GPT-2's Conv1D calls it nf."""
     return int(getattr(layer, "out_features", 0) or layer.nf)
+
+
+def after_a_table(parameters: list[str], listed: str, stack: list[int], tables: tuple[str, ...]) -> list[str]:
+    """What follows an embedding table that a stack keeps behind its blocks: made of that table, or used from the first block on (the norm
+    of DeBERTa's relative positions, its convolution), and no head."""
+    own = [name for name in parameters[stack[-1] + 1 :] if name.startswith(listed.rpartition(".")[0] + ".")] if stack else []
+    return own[next((place for place, name in enumerate(own) if name.startswith(tables)), len(own)) :]
 
 
 def is_below(model: Any, name: str, first: bool, tables: tuple[str, ...]) -> bool:
