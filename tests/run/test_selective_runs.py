@@ -79,6 +79,17 @@ def test_a_run_follows_any_schedule(recipe: MakeRecipe, name: str) -> None:
     assert [step["lr"] for step in steps(run)] == pytest.approx([0.01 * spec.factor(step, 6) for step in range(6)])
 
 
+@pytest.mark.parametrize(
+    ("warmup", "words"), [("12st", "12 steps is as long as the run or longer (6 steps)"), ("6st", "6 steps"), ("5st", "")]
+)
+def test_a_warm_up_that_never_ends_is_told(recipe: MakeRecipe, warmup: str, words: str) -> None:
+    run = burnish.train(recipe(train=SHORT, schedule={"warmup": warmup}))
+    (told,) = [warning for warning in run.folder.read("data.json")["warnings"] if "warm-up" in warning] or [""]
+    assert words in told and bool(words) == bool(told)
+    if told:
+        assert f"gets to {max(step['lr'] for step in steps(run)) / 0.01:.1%} of its peak" in told
+
+
 def test_a_timed_run_follows_a_joined_schedule(recipe: MakeRecipe) -> None:
     rates: list[float] = []
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from burnish import build
+from burnish.core.duration import Duration
 from burnish.core.errors import ModelError, count
 from burnish.core.protocols import Course, Objective, Technique
 from burnish.engine.batches import Budget
@@ -96,6 +97,17 @@ def turning_notes(parts: build.Parts) -> list[str]:
     if recipe.train.ema is not None:
         found.append(f"evaluated and kept: a running average of the weights, of decay {recipe.train.ema:g}")
     return [*found, *([f"control: {control.told()}"] if control is not None else [])]
+
+
+def warmup_warnings(warmup: Duration, total: int | None) -> list[str]:
+    """A sentence where a warm-up takes all the steps of a run, so that its learning rate never gets to the peak."""
+    steps = warmup.steps(total=total) if total else 0
+    if not total or steps < total:
+        return []
+    return [
+        f"the warm-up of {count(steps, 'step')} is as long as the run or longer ({count(total, 'step')}): the learning rate gets to "
+        f"{(total - 1) / steps:.1%} of its peak and no further; set a smaller schedule.warmup"
+    ]
 
 
 def memory_notes(parts: build.Parts) -> list[str]:

@@ -34,7 +34,7 @@ from burnish.recipe import load as load_recipe
 from burnish.run.drawing import drawing
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
-from burnish.run.stepping import make_step, memory_notes, turning_notes
+from burnish.run.stepping import make_step, memory_notes, turning_notes, warmup_warnings
 
 Source = str | Path | Mapping[str, Any] | Recipe
 LOOKED_AT = 100
@@ -141,6 +141,7 @@ class Session:
             watched="validation" in parts.examples,
             patience=settings.patience,
         )
+        gathered.warnings += warmup_warnings(recipe.schedule.warmup, plan.total_steps)
         step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps), tell)
         session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
         session.restore(note)
