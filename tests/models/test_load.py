@@ -269,3 +269,12 @@ def test_length_limit_leaves_out_robertas_two_lost_positions(tiny_bert: Path) ->
     model(torch.full((1, limit), 7))
     with pytest.raises((IndexError, RuntimeError)):
         model(torch.full((1, limit + 1), 7))
+
+
+@pytest.mark.parametrize("architecture", ["bart", "t5"])
+def test_a_class_told_by_the_end_token_needs_a_tokenizer_that_ends_texts(architecture: str) -> None:
+    spec = Model(name=f"new:{architecture}", tokenizer="bundled:tokenizer")
+    tokenizer = load.load_tokenizer(spec)
+    with pytest.raises(ModelError, match="does not end texts with it"):
+        load.load_model(spec, "AutoModelForSequenceClassification", tokenizer, 0, num_labels=2)
+    load.load_model(spec, "AutoModelForSeq2SeqLM", tokenizer, 0)

@@ -72,7 +72,8 @@ def load_model(
         if spec.tokenizer is not None:
             check_reopening(model.config, tokenizer, spec.trust_remote_code)
     check_vocabulary(spec, model, len(tokenizer) - added)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    check_end(spec, model, tokenizer)
+    if len(tokenizer) > len(model.get_input_embeddings().weight):
         torch.manual_seed(seed)
         with quiet():
             model.resize_token_embeddings(len(tokenizer))
@@ -167,11 +168,22 @@ def check_fresh(spec: Model, model: Any, info: dict[str, Any]) -> list[str]:
 
 def check_vocabulary(spec: Model, model: Any, known: int) -> None:
     """Raises ModelError where the tokenizer knows more tokens, before the task added its own, than the model has embeddings for."""
-    rows = model.get_input_embeddings().num_embeddings
+    rows = len(model.get_input_embeddings().weight)
     if known > rows:
         raise ModelError(
             f"the tokenizer of {spec.tokenizer or spec.name} knows {known:,} tokens, the model {spec.name} only {rows:,}: "
             "they do not belong together."
+        )
+
+
+def check_end(spec: Model, model: Any, tokenizer: Any) -> None:
+    """Raises ModelError where an encoder-decoder is to classify by the token that ends a text, and the tokenizer adds none."""
+    if not (model.config.is_encoder_decoder and type(model).__name__.endswith("ForSequenceClassification")):
+        return
+    if tokenizer(PROBE, verbose=False)["input_ids"].count(model.config.eos_token_id) != 1:
+        raise ModelError(
+            f"{type(model).__name__} tells the class of a text by the token that ends it, and the tokenizer of "
+            f"{spec.tokenizer or spec.name} does not end texts with it. Take a tokenizer made for this model, or an encoder (bert, roberta)."
         )
 
 

@@ -58,7 +58,7 @@ def outlined(spec: Model, auto_class: str, tokenizer: Any, added: int, config: M
             fresh = fresh if spec.layers is None else layers.keep_blocks(model, spec.layers, fresh)
     whole: Any = model
     load.check_vocabulary(spec, whole, len(tokenizer) - added)
-    if len(tokenizer) > whole.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > len(whole.get_input_embeddings().weight):
         with load.quiet(), torch.device("meta"):
             whole.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return model, fresh
