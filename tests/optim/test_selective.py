@@ -69,8 +69,8 @@ def decay_of(groups: list[dict[str, Any]]) -> dict[str, float]:
 )
 def test_every_learning_parameter_is_in_exactly_one_group(model_type: str, selective: Selective, frozen: int) -> None:
     model, place = built(model_type)
-    for number, (_, parameter) in enumerate(model.named_parameters()):
-        parameter.requires_grad_(frozen == 0 or number % 4 != frozen)
+    for number, (name, parameter) in enumerate(model.named_parameters()):
+        parameter.requires_grad_(frozen == 0 or number % 4 != frozen or name in {*place.embeddings, *place.head})
     try:
         groups = selective.groups(model, place, 1e-3, 0.1)
         names = [name for group in groups for name in group["names"]]
@@ -79,6 +79,18 @@ def test_every_learning_parameter_is_in_exactly_one_group(model_type: str, selec
         for group in groups:
             assert [id(parameter) for parameter in group["params"]] == [id(model.get_parameter(name)) for name in group["names"]]
             assert group["initial_lr"] == group["lr"]
+    finally:
+        model.requires_grad_(True)
+
+
+@pytest.mark.parametrize("role", ["embeddings", "head"])
+def test_a_factor_on_what_does_not_learn_is_refused(role: str) -> None:
+    model, place = built("bert")
+    try:
+        for name in getattr(place, role):
+            model.get_parameter(name).requires_grad_(False)
+        with pytest.raises(ModelError, match=f"`selective.{role}`: nothing in the {role} learns"):
+            Selective(**{role: 0.5}).groups(model, place, 1e-3, 0.1)
     finally:
         model.requires_grad_(True)
 

@@ -63,13 +63,16 @@ def undecayed(model: nn.Module) -> set[str]:
 def lr_factors(
     model: nn.Module, anatomy: Anatomy, layer_decay: float, of_roles: Mapping[str, float], of_patterns: Mapping[str, float]
 ) -> dict[str, float]:
-    """The factor on the learning rate of each parameter that learns: that of its depth, of its role, and of the patterns it fits."""
+    """The factor on the learning rate of each parameter that learns: that of its depth, of its role, and of the patterns it fits.
+
+    Raises ModelError for a role or a pattern of which nothing learns.
+    """
     names = list(learning(model))
-    depths = heights(anatomy)
-    factors = {}
-    for name in names:
-        role = anatomy.role(name)
-        factors[name] = layer_decay ** depths[role] * of_roles.get(role, 1.0)
+    depths, roles = heights(anatomy), {name: anatomy.role(name) for name in names}
+    for role, factor in of_roles.items():
+        if factor != 1 and role not in roles.values():
+            raise ModelError(f"`selective.{role}`: nothing in the {role} learns under this method. Leave it out.")
+    factors = {name: layer_decay ** depths[role] * of_roles.get(role, 1.0) for name, role in roles.items()}
     for pattern, own in of_patterns.items():
         for name in fitting(pattern, names, model, anatomy, "rates"):
             factors[name] *= own
