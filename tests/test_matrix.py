@@ -114,6 +114,8 @@ class Bench:
             recipe["model"]["name"] = str(self.models["templated"])
         recipe["train"] |= {"duration": "2st", "batch_size": 4, "save_every": "9st"}
         recipe["data"] |= {"limit": 8, "max_length": 40}
+        if "generation" in recipe["task"]:
+            recipe["task"] |= {"generation": {"samples": 1, "max_new_tokens": 2}}
         for section, fields in TECHNIQUES[technique].items():
             recipe[section] = {**recipe.get(section, {}), **fields} if isinstance(fields, dict) and section != "optimizer" else fields
         if technique == "distillation":
