@@ -10,7 +10,7 @@ import torch
 
 from burnish import build
 from burnish import recipe as recipes
-from burnish.core.protocols import Row
+from burnish.core.protocols import Batch, Row
 from burnish.engine.batches import Order
 
 
@@ -57,6 +57,56 @@ def by_trl(
         ),
         train_dataset=datasets.Dataset.from_list([given(rows[index]) for step in range(steps) for index in order.batch(step)]),
         processing_class=parts.tokenizer,
+    )
+    trainer.train()
+    norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
+    return Recorded.losses, norms, parts.model.state_dict()
+
+
+def by_trainer(
+    made: dict[str, Any], folder: Path, steps: int, given: Callable[[Batch], dict[str, torch.Tensor]]
+) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
+    """Losses, gradient norms and final weights of transformers' Trainer, which is `given` what it may see of each batch; the loss is
+    the architecture's own. Losses are taken where it computes them, for its log rounds them."""
+    import transformers
+
+    checked = recipes.load(made)
+    parts = build.assemble(checked, build.gather(checked), lambda message: None)
+    examples, train = parts.examples["train"], checked.train
+    order = Order(len(examples), train.batch_size, train.seed)
+
+    class Recorded(transformers.Trainer):
+        losses: list[float] = []
+
+        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+            found = super().compute_loss(*arguments, **options)
+            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
+            return found
+
+    def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
+        return given(parts.learner.collate(examples, [entry["index"] for entry in chosen], (train.seed, chosen[0]["step"])))
+
+    trainer = Recorded(
+        model=parts.model,
+        args=transformers.TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=train.batch_size,
+            max_steps=steps,
+            learning_rate=checked.optimizer.lr,
+            weight_decay=checked.optimizer.weight_decay,
+            max_grad_norm=train.max_grad_norm,
+            lr_scheduler_type="linear",
+            warmup_steps=2,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            train_sampling_strategy="sequential",
+        ),
+        train_dataset=[{"index": index, "step": step} for step in range(steps) for index in order.batch(step)],  # type: ignore[arg-type]
+        data_collator=collate,  # type: ignore[arg-type]
     )
     trainer.train()
     norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]

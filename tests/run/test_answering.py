@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from oracles import by_trainer
 from safetensors.torch import load_file
 
 import burnish
-from burnish import build
-from burnish import recipe as recipes
 from burnish.core.errors import DataError
-from burnish.engine.batches import Order
+from burnish.core.protocols import Batch
 
 MakeRecipe = Callable[..., dict[str, Any]]
 THINGS = ["candle", "parcel", "shears", "kettle", "lamp", "box"]
@@ -168,55 +167,9 @@ def test_questions_too_long_and_bad_rows_are_told_with_their_place(recipe: MakeR
 # Parity
 
 
-class Recorded(transformers.Trainer):
-    """Trainer as it is; its losses are taken where it computes them, for its log rounds them."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.losses: list[float] = []
-
-    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-        found = super().compute_loss(*arguments, **options)
-        self.losses.append(found.item())
-        return found
-
-
-def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Losses and final weights of Trainer on the batches that Burnish takes, with the architecture's own loss."""
-    checked = recipes.load(made)
-    parts = build.assemble(checked, build.gather(checked), lambda message: None)
-    examples = parts.examples["train"]
-    order = Order(len(examples), BATCH, SEED)
-
-    def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen], (SEED, 0))
-        assert batch.inputs["attention_mask"].all(), "there is no padding that the architecture's loss would count"
-        return {**batch.inputs, **batch.targets}
-
-    trainer = Recorded(
-        model=parts.model,
-        args=transformers.TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=BATCH,
-            max_steps=STEPS,
-            learning_rate=LR,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            lr_scheduler_type="linear",
-            warmup_steps=2,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            seed=SEED,
-            train_sampling_strategy="sequential",
-        ),
-        train_dataset=[{"index": index} for step in range(STEPS) for index in order.batch(step)],  # type: ignore[arg-type]
-        data_collator=collate,  # type: ignore[arg-type]
-    )
-    trainer.train()
-    return trainer.losses, parts.model.state_dict()
+def unpadded(batch: Batch) -> dict[str, torch.Tensor]:
+    assert batch.inputs["attention_mask"].all(), "there is no padding that the architecture's loss would count"
+    return {**batch.inputs, **batch.targets}
 
 
 @pytest.mark.parametrize("micro_batch", ["auto", 3])
@@ -237,7 +190,7 @@ def test_ten_steps_as_trainer_takes_them(lively: Path, tmp_path: Path, micro_bat
         },
         "run": str(tmp_path / "run"),
     }
-    losses, weights = by_trainer(made, tmp_path / "trainer")
+    losses, _, weights = by_trainer(made, tmp_path / "trainer", STEPS, unpadded)
     run = burnish.train(made)
     steps = [line["loss"] for line in run.folder.read_metrics() if line["kind"] == "step"]
     assert len(steps) == len(losses) == STEPS and steps == pytest.approx(losses, rel=1e-4)

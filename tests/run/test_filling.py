@@ -12,14 +12,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from oracles import by_trainer
 from safetensors.torch import load_file
-from test_parity import Recorded
 
 import burnish
-from burnish import build
-from burnish import recipe as recipes
 from burnish.core.errors import DataError
-from burnish.engine.batches import Order
 
 BATCH, STEPS, LR, SEED = 8, 10, 3e-3, 5
 THINGS = ("candle", "parcel", "shears", "kettle")
@@ -57,46 +54,11 @@ def made(tiny_bert: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 Make = Callable[..., dict[str, Any]]
 
 
-def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Trainer's losses, by the model's own masked loss, and its final weights, on the batches that Burnish draws at each step."""
-    checked = recipes.load(made)
-    parts = build.assemble(checked, build.gather(checked), lambda message: None)
-    examples = parts.examples["train"]
-    order = Order(len(examples), BATCH, SEED)
-
-    def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen], (SEED, chosen[0]["step"]))
-        return {**batch.inputs, **batch.targets}
-
-    trainer = Recorded(
-        model=parts.model,
-        args=transformers.TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=LR,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            warmup_steps=2,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
-        ),
-        train_dataset=[{"index": index, "step": step} for step in range(STEPS) for index in order.batch(step)],  # type: ignore[arg-type]
-        data_collator=collate,  # type: ignore[arg-type]
-    )
-    trainer.train()
-    return trainer.losses, parts.model.state_dict()
-
-
 @pytest.mark.parametrize("settings", [{}, {"whole_words": True, "mask_share": 0.3}])
 @pytest.mark.parametrize("micro_batch", ["auto", 3])
 def test_ten_steps_as_trainer_takes_them(made: Make, tmp_path: Path, settings: dict[str, Any], micro_batch: Any) -> None:
     recipe = made(task={"name": "fill", **settings}, train={"micro_batch": micro_batch})
-    losses, weights = by_trainer(recipe, tmp_path / "trainer")
+    losses, _, weights = by_trainer(recipe, tmp_path / "trainer", STEPS, lambda batch: {**batch.inputs, **batch.targets})
     run = burnish.train(recipe)
     found = [line["loss"] for line in run.folder.read_metrics() if line["kind"] == "step"]
     assert len(found) == STEPS and found == pytest.approx(losses, rel=1e-4)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from oracles import by_trainer
 from safetensors.torch import load_file, save_file
 
 import burnish
 from burnish import build
-from burnish import recipe as recipes
 from burnish.core.errors import DataError, ModelError
-from burnish.engine.batches import Order
+from burnish.core.protocols import Batch
 
 BATCH, STEPS, LR, SEED = 8, 10, 3e-3, 4
 THINGS, PLACES = ["kettle", "lamp", "throw", "candle"], ["Leeds", "Bergen", "Porto"]
@@ -167,65 +167,15 @@ def test_a_small_model_learns_orders(made: Callable[..., dict[str, Any]]) -> Non
     assert dict(again.metrics) == pytest.approx(after, rel=1e-5)
 
 
-class Recorded(transformers.Seq2SeqTrainer):
-    """Trainer as it is; its losses are taken where it computes them, for its log rounds them."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.losses: list[float] = []
-
-    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-        found = super().compute_loss(*arguments, **options)
-        self.losses.append((found[0] if isinstance(found, tuple) else found).item())
-        return found
-
-
-def by_trainer(recipe: dict[str, Any], folder: Path) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
-    """Losses, gradient norms and final weights of transformers' own training on the batches that Burnish takes.
-
-    It is given sources and labels only: what the decoder reads, and the loss, are the architecture's own.
-    """
-    checked = recipes.load(recipe)
-    parts = build.assemble(checked, build.gather(checked), lambda message: None)
-    examples = parts.examples["train"]
-    batches = [Order(len(examples), BATCH, SEED).batch(step) for step in range(STEPS)]
-
-    def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen], (SEED, 0))
-        return {**{name: batch.inputs[name] for name in ("input_ids", "attention_mask")}, "labels": batch.targets["labels"]}
-
-    trainer = Recorded(
-        model=parts.model,
-        args=transformers.Seq2SeqTrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=LR,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            lr_scheduler_type="linear",
-            warmup_steps=2,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            seed=SEED,
-            train_sampling_strategy="sequential",
-        ),
-        train_dataset=[{"index": index} for batch in batches for index in batch],  # type: ignore[arg-type]
-        data_collator=collate,  # type: ignore[arg-type]
-    )
-    trainer.train()
-    norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
-    return trainer.losses, norms, parts.model.state_dict()
+def sources_and_labels(batch: Batch) -> dict[str, torch.Tensor]:
+    """What the decoder reads is made by the architecture itself."""
+    return {**{name: batch.inputs[name] for name in ("input_ids", "attention_mask")}, "labels": batch.targets["labels"]}
 
 
 @pytest.mark.parametrize(("kind", "micro_batch"), [("t5", 8), ("t5", 3), ("bart", "auto"), ("marian", 1)])
 def test_ten_steps_as_trainer_takes_them(made: Callable[..., dict[str, Any]], tmp_path: Path, kind: str, micro_batch: Any) -> None:
     recipe = made(kind, schedule={"name": "linear", "warmup": 2}, train={"micro_batch": micro_batch})
-    losses, norms, weights = by_trainer(recipe, tmp_path / "trainer")
+    losses, norms, weights = by_trainer(recipe, tmp_path / "trainer", STEPS, sources_and_labels)
     run = burnish.train(recipe)
     steps = [line for line in run.folder.read_metrics() if line["kind"] == "step"]
     assert len(steps) == len(losses) == STEPS

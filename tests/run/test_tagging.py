@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from oracles import by_trainer
 from safetensors.torch import load_file, save_file
 
 import burnish
-from burnish import build
-from burnish import recipe as recipes
 from burnish.core.errors import DataError
-from burnish.engine.batches import Order
 
 MakeRecipe = Callable[..., dict[str, Any]]
 THINGS = ("lovely candle", "kettle", "wonderful parcel", "shears")
@@ -197,52 +195,6 @@ def test_cells_of_csv_files_are_read(made: MakeRecipe, tmp_path: Path) -> None:
 BATCH, STEPS, LR, SEED = 8, 10, 1e-3, 4
 
 
-class Recorded(transformers.Trainer):
-    """Trainer as it is; its losses are taken where it computes them, for its log rounds them."""
-
-    losses: list[float]
-
-    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-        found = super().compute_loss(*arguments, **options)
-        self.losses = [*getattr(self, "losses", []), (found[0] if isinstance(found, tuple) else found).item()]
-        return found
-
-
-def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Losses and final weights of Trainer on the batches that Burnish takes, in their order, with the model's own loss."""
-    checked = recipes.load(made)
-    parts = build.assemble(checked, build.gather(checked), lambda message: None)
-    examples = parts.examples["train"]
-    assert len(examples) == 48 and examples.lengths.max() > 2 * examples.lengths.min()
-    order = Order(len(examples), BATCH, SEED)
-
-    def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
-        batch = parts.learner.collate(examples, [entry["index"] for entry in chosen], (SEED, 0))
-        return {**batch.inputs, "labels": batch.targets["labels"]}
-
-    settings = transformers.TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=BATCH,
-        gradient_accumulation_steps=1,
-        max_steps=STEPS,
-        learning_rate=LR,
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        lr_scheduler_type="linear",
-        warmup_steps=2,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        train_sampling_strategy="sequential",
-    )
-    flat = [{"index": index} for step in range(STEPS) for index in order.batch(step)]
-    trainer = Recorded(model=parts.model, args=settings, train_dataset=flat, data_collator=collate)  # type: ignore[arg-type]
-    trainer.train()
-    return trainer.losses, parts.model.state_dict()
-
-
 @pytest.mark.parametrize("micro_batch", ["auto", 3])
 def test_ten_steps_as_trainer_takes_them(made: MakeRecipe, tiny_bert: Path, tmp_path: Path, micro_batch: Any) -> None:
     rows = [joined(word_row(number + place) for place in range(1 + number % 4)) for number in range(48)]
@@ -261,7 +213,7 @@ def test_ten_steps_as_trainer_takes_them(made: MakeRecipe, tiny_bert: Path, tmp_
         optimizer={"name": "adamw", "lr": LR, "weight_decay": 0.01},
         schedule={"name": "linear", "warmup": 2},
     )
-    losses, expected = by_trainer(recipe, tmp_path / "trainer")
+    losses, _, expected = by_trainer(recipe, tmp_path / "trainer", STEPS, lambda batch: {**batch.inputs, "labels": batch.targets["labels"]})
     run = burnish.train(recipe)
     steps = [line for line in run.folder.read_metrics() if line["kind"] == "step"]
     assert [line["loss"] for line in steps] == pytest.approx(losses, rel=1e-4) and len(losses) == STEPS
