@@ -68,10 +68,10 @@ TECHNIQUES: dict[str, Sections] = {
     "distillation": {"distill": {"temperature": 2.0, "weight": 0.5}},
 }
 
-OWN = "full|freeze|bitfit|norms|unfreeze|tokens"
+OWN = "full|freeze|bitfit|norms|unfreeze"
 """Methods that train some of the model's own parameters below its head."""
-PRETRAINED = f"{OWN}|ln_tuning"
-"""Methods under which pretrained values learn, in place or as copies."""
+PRETRAINED = "full|freeze|bitfit|norms|unfreeze|head"
+"""Methods under which pretrained values learn in place, where the task puts no fresh head on the model."""
 VIRTUAL = "prompt_tuning|p_tuning|prefix_tuning"
 
 REFUSED: list[tuple[str, str, str, str]] = [
@@ -84,7 +84,11 @@ REFUSED: list[tuple[str, str, str, str]] = [
     (".*", "dora", "int8", "computes with them"),
     (".*", "loha|lokr", "nf4", "computes with them"),
     ("(?!classify).*", f"(?!{PRETRAINED}).*", "starting point", "no pretrained parameter learns"),
+    ("tag|answer|fill", "head", "starting point", "no pretrained parameter learns"),
     ("continue|chat|rewrite", "norms|ln_tuning", "penalties", "only biases and norms learn"),
+    ("continue|chat", "head", "penalties", "only biases and norms learn"),
+    (".*", "prefix_tuning", "recomputed blocks", "a cache that is written once"),
+    ("chat", "tokens", "distillation", "into other tokens than the student"),
     (".*", "adalora", "in backward", "needs them all"),
 ]
 """(task, method, technique, what the refusal says), each but the last a pattern of the whole name."""
