@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from burnish.engine.runtime import Runtime
+    from burnish.losses.likelihood import Pointwise
     from burnish.teaching import Teaching
 
 WATCHED = ("validation", "test")
@@ -229,23 +230,23 @@ def objective(parts: Parts) -> Objective:
     from burnish.losses.likelihood import cross_entropy
     from burnish.losses.objective import Reshaped
 
-    against_labels = labelled_objective(parts)
     assert parts.recipe.distill is None or parts.teaching is not None, "the teacher is called first"
-    if parts.teaching is None:
-        return against_labels
-    return parts.teaching.objective(parts.learner, against_labels.loss if isinstance(against_labels, Reshaped) else cross_entropy)
+    loss = loss_of_choices(parts)
+    if parts.teaching is not None:
+        return parts.teaching.objective(parts.learner, loss)
+    return parts.learner if loss is cross_entropy else Reshaped(parts.learner, loss)
 
 
-def labelled_objective(parts: Parts) -> Objective:
-    """The loss against the labels. Raises DataError where the recipe's loss does not suit them."""
+def loss_of_choices(parts: Parts) -> Pointwise:
+    """What a choice costs against its label: its cross-entropy, or what the recipe says. Raises DataError where that does not suit the labels."""
     import torch
 
-    from burnish.losses.objective import Reshaped
+    from burnish.losses.likelihood import cross_entropy
 
     loss, weighed = parts.recipe.loss, class_weights(parts)
     if loss == CrossEntropy():
-        return parts.learner
-    return Reshaped(parts.learner, loss.build(torch.tensor([weight for _, weight in weighed.values()]) if weighed else None))
+        return cross_entropy
+    return loss.build(torch.tensor([weight for _, weight in weighed.values()]) if weighed else None)
 
 
 def techniques(parts: Parts, course: Course, optimizer: torch.optim.Optimizer) -> list[Technique]:

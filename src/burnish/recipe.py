@@ -244,11 +244,9 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
         problems.append("`train.keep_best` needs validation rows: give data.validation a file or a share such as 10%")
     if train and train.patience and not train.keep_best:
         problems.append("`train.patience` needs `train.keep_best`: the metric that has to get better")
-    problems += memory_faults(sections)
+    problems += training_faults(sections)
     if data and data.augment and task and (reason := data.augment.fault(task.word_for_word)):
         problems.append(f"`data.augment`: {reason}")
-    if train and train.duration.timed and getattr(sections.get("method"), "name", None) == "adalora":
-        problems.append("`method`: adalora lets the rank fall over a known number of steps; give train.duration in steps or epochs")
     if train and train.precision == "fp16" and (dtype := getattr(sections.get("model"), "dtype", "float32")) != "float32":
         problems.append(f"`train.precision`: fp16 needs weights in float32 to add small steps to; model.dtype is {dtype}")
     model, selective = sections.get("model"), sections.get("selective")
@@ -263,20 +261,17 @@ def combination_faults(sections: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def memory_faults(sections: Mapping[str, Any]) -> list[str]:
-    """Ways to spare memory that do not go together, or not with the method or with penalties."""
-    train, selective, method = sections.get("train"), sections.get("selective"), getattr(sections.get("method"), "name", None)
+def training_faults(sections: Mapping[str, Any]) -> list[str]:
+    """Ways to train that do not go together, or not with the method or with penalties."""
+    train, selective, method = (sections.get(key) for key in ("train", "selective", "method"))
     if train is None:
         return []
-    problems: list[str] = list(train.faults())
-    if train.checkpoint_blocks is not None and method == "prefix_tuning":
+    problems: list[str] = [*train.faults(), *(method.faults(train) if method else [])]
+    penalties = [f"selective.{name}" for name in ("l1", "l2", "l2_sp") if getattr(selective, name, None)]
+    if train.in_backward and penalties:
         problems.append(
-            "`train.checkpoint_blocks`: prefix_tuning keeps what it learns in a cache that is written once; leave one of the two out"
+            f"`train.in_backward` moves each weight before the other gradients are known: {' and '.join(penalties)} needs them all"
         )
-    penalties = [name for name in ("l1", "l2", "l2_sp") if getattr(selective, name, None)]
-    whole = [*(["method=adalora"] if method == "adalora" else []), *(f"selective.{name}" for name in penalties)]
-    if train.in_backward and whole:
-        problems.append(f"`train.in_backward` moves each weight before the other gradients are known: {' and '.join(whole)} needs them all")
     return problems
 
 

@@ -14,6 +14,43 @@ from burnish.core.protocols import Batch, Row
 from burnish.engine.batches import Order
 
 
+def recording(trainer: type) -> Any:
+    """A trainer as it is, with `losses`: taken where it computes them, for its log rounds them."""
+
+    class Recorded(trainer):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.losses: list[float] = []
+
+        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
+            found = super().compute_loss(*arguments, **options)
+            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
+            return found
+
+    return Recorded
+
+
+def settings(checked: recipes.Recipe, folder: Path) -> dict[str, Any]:
+    """What Trainer's arguments, and those of its kin, have to say to do what a recipe says, and nothing beside."""
+    train = checked.train
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": train.batch_size,
+        "num_train_epochs": 1,
+        "learning_rate": checked.optimizer.lr,
+        "weight_decay": checked.optimizer.weight_decay,
+        "max_grad_norm": train.max_grad_norm,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": int(checked.schedule.warmup.value),
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
+    }
+
+
 def by_trl(
     made: dict[str, Any], folder: Path, steps: int, given: Callable[[Row], dict[str, Any]], **options: Any
 ) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
@@ -26,33 +63,13 @@ def by_trl(
     rows, train = parts.gathered.rows["train"], checked.train
     order = Order(len(rows), train.batch_size, train.seed)
 
-    class Recorded(trl.SFTTrainer):
-        losses: list[float] = []
-
-        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-            found = super().compute_loss(*arguments, **options)
-            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
-            return found
-
-    trainer = Recorded(
+    trainer = recording(trl.SFTTrainer)(
         model=parts.model,
         args=trl.SFTConfig(
-            output_dir=str(folder),
-            per_device_train_batch_size=train.batch_size,
-            num_train_epochs=1,
-            learning_rate=checked.optimizer.lr,
-            weight_decay=checked.optimizer.weight_decay,
-            max_grad_norm=train.max_grad_norm,
-            warmup_steps=2,
+            **settings(checked, folder),
             max_length=64,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
             bf16=False,
             gradient_checkpointing=False,
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
             **options,
         ),
         train_dataset=datasets.Dataset.from_list([given(rows[index]) for step in range(steps) for index in order.batch(step)]),
@@ -60,14 +77,14 @@ def by_trl(
     )
     trainer.train()
     norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
-    return Recorded.losses, norms, parts.model.state_dict()
+    return trainer.losses, norms, parts.model.state_dict()
 
 
 def by_trainer(
     made: dict[str, Any], folder: Path, steps: int, given: Callable[[Batch], dict[str, torch.Tensor]]
 ) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
     """Losses, gradient norms and final weights of transformers' Trainer, which is `given` what it may see of each batch; the loss is
-    the architecture's own. Losses are taken where it computes them, for its log rounds them."""
+    the architecture's own."""
     import transformers
 
     checked = recipes.load(made)
@@ -75,39 +92,15 @@ def by_trainer(
     examples, train = parts.examples["train"], checked.train
     order = Order(len(examples), train.batch_size, train.seed)
 
-    class Recorded(transformers.Trainer):
-        losses: list[float] = []
-
-        def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-            found = super().compute_loss(*arguments, **options)
-            self.losses.append((found[0] if isinstance(found, tuple) else found).item())
-            return found
-
     def collate(chosen: list[dict[str, int]]) -> dict[str, torch.Tensor]:
         return given(parts.learner.collate(examples, [entry["index"] for entry in chosen], (train.seed, chosen[0]["step"])))
 
-    trainer = Recorded(
+    trainer = recording(transformers.Trainer)(
         model=parts.model,
-        args=transformers.TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=train.batch_size,
-            max_steps=steps,
-            learning_rate=checked.optimizer.lr,
-            weight_decay=checked.optimizer.weight_decay,
-            max_grad_norm=train.max_grad_norm,
-            lr_scheduler_type="linear",
-            warmup_steps=2,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
-        ),
+        args=transformers.TrainingArguments(**settings(checked, folder), remove_unused_columns=False),
         train_dataset=[{"index": index, "step": step} for step in range(steps) for index in order.batch(step)],  # type: ignore[arg-type]
         data_collator=collate,  # type: ignore[arg-type]
     )
     trainer.train()
     norms = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
-    return Recorded.losses, norms, parts.model.state_dict()
+    return trainer.losses, norms, parts.model.state_dict()

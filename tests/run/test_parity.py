@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from oracles import recording, settings
 from safetensors.torch import load_file, save_file
 from tiny import with_dropout
 
@@ -61,19 +62,6 @@ def lively(tiny_bert: Path, tmp_path: Path) -> Path:
     return folder
 
 
-class Recorded(transformers.Trainer):
-    """Trainer as it is; its losses are taken where it computes them, for its log rounds them."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.losses: list[float] = []
-
-    def compute_loss(self, *arguments: Any, **options: Any) -> Any:
-        found = super().compute_loss(*arguments, **options)
-        self.losses.append((found[0] if isinstance(found, tuple) else found).item())
-        return found
-
-
 def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], list[float], list[float], dict[str, torch.Tensor]]:
     """Losses, gradient norms, learning rates and final weights of Trainer on the batches that Burnish takes, in their order."""
     checked = recipes.load(made)
@@ -88,26 +76,9 @@ def by_trainer(made: dict[str, Any], folder: Path) -> tuple[list[float], list[fl
 
     # Trainer cuts a flat list into batches of 8: the epoch's last batch is filled up with -1, which collate drops.
     flat = [{"index": index} for batch in batches for index in [*batch, *[-1] * (BATCH - len(batch))]]
-    trainer = Recorded(
+    trainer = recording(transformers.Trainer)(
         model=parts.model,
-        args=transformers.TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=LR,
-            weight_decay=0.01,
-            max_grad_norm=checked.train.max_grad_norm,
-            lr_scheduler_type="linear",
-            warmup_steps=WARMUP,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            seed=SEED,
-            train_sampling_strategy="sequential",
-        ),
+        args=transformers.TrainingArguments(**settings(checked, folder), remove_unused_columns=False),
         train_dataset=flat,  # type: ignore[arg-type]
         data_collator=collate,  # type: ignore[arg-type]
     )

@@ -16,6 +16,8 @@ from oracles import by_trainer
 from safetensors.torch import load_file, save_file
 
 import burnish
+from burnish import build
+from burnish import recipe as recipes
 from burnish.core.errors import DataError
 
 MakeRecipe = Callable[..., dict[str, Any]]
@@ -213,6 +215,9 @@ def test_ten_steps_as_trainer_takes_them(made: MakeRecipe, tiny_bert: Path, tmp_
         optimizer={"name": "adamw", "lr": LR, "weight_decay": 0.01},
         schedule={"name": "linear", "warmup": 2},
     )
+    checked = recipes.load(recipe)
+    lengths = build.assemble(checked, build.gather(checked), lambda message: None).examples["train"].lengths
+    assert len(lengths) == 48 and lengths.max() > 2 * lengths.min()
     losses, _, expected = by_trainer(recipe, tmp_path / "trainer", STEPS, lambda batch: {**batch.inputs, "labels": batch.targets["labels"]})
     run = burnish.train(recipe)
     steps = [line for line in run.folder.read_metrics() if line["kind"] == "step"]

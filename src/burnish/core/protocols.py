@@ -316,6 +316,10 @@ class Method(Protocol):
         """How many of the positions that the model can read the method takes for itself (virtual tokens)."""
         ...
 
+    def faults(self, train: Any) -> list[str]:
+        """Why settings of the recipe's `train` section do not go with the method: nothing, for most."""
+        ...
+
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
         """The model to train, in which exactly the chosen parameters require a gradient."""
         ...

@@ -83,6 +83,14 @@ class AdaLora(Injected):
         finally:
             config.rank_pattern = pattern
 
+    def faults(self, train: Any) -> list[str]:
+        found = []
+        if train.duration.timed:
+            found.append("`method`: adalora lets the rank fall over a known number of steps; give train.duration in steps or epochs")
+        if train.in_backward:
+            found.append("`train.in_backward` moves each weight before the other gradients are known: method=adalora needs them all")
+        return found
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         if course.total_steps is None:
             raise ModelError("`method`: adalora has to know how many steps there will be: give train.duration in steps or epochs.")
@@ -104,6 +112,7 @@ class Allocation(Technique):
         self.config = model.peft_config["default"]
         self.allocator = self.model.rankallocator
         self.matrices = [p for name, p in model.named_parameters() if ".lora_A.default" in name or ".lora_B.default" in name]
+        self.cut = False
 
     def differentiated(self) -> float:
         """Adds the gradient of gamma / n * sum ||M - I|| with M = A A^T or B^T B, both (r, r): 2 (M - I) / ||M - I|| times the matrix."""
@@ -124,15 +133,21 @@ class Allocation(Technique):
         return total * weight
 
     def updated(self, step: int) -> None:
+        """The last cut is made after the step that it is planned for, or the next that moves weights: an overflow of fp16 leaves some out."""
+        last = self.config.total_step - self.config.tfinal
+        if step >= last and not self.cut:
+            step, self.cut = last, True
+            if not self.allocator.ipt:
+                self.allocator.update_ipt(self.model.model)
         self.model.update_and_allocate(step)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         tensors = {f"{kind}|{name}": tensor for kind in IMPORTANCE for name, tensor in getattr(self.allocator, kind).items()}
-        return tensors, {"pattern": self.config.rank_pattern}
+        return tensors, {"pattern": self.config.rank_pattern, "cut": self.cut}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         self.allocator.reset_ipt()
         for key, tensor in tensors.items():
             kind, _, name = key.partition("|")
             getattr(self.allocator, kind)[name] = tensor.to(self.matrices[0].device)
-        self.config.rank_pattern = values["pattern"]
+        self.config.rank_pattern, self.cut = values["pattern"], values["cut"]

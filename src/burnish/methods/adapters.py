@@ -75,6 +75,9 @@ class Adapters(Spec):
             )
         return wanted[self.kind]
 
+    def faults(self, train: Any) -> list[str]:
+        return []
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         return []
 

@@ -50,6 +50,9 @@ class Injected(Spec):
         with refused(self, model):
             return peft.get_peft_model(model, self.config(model, anatomy))
 
+    def faults(self, train: Any) -> list[str]:
+        return []
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         return []
 

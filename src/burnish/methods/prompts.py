@@ -101,6 +101,9 @@ class Prompted(Spec):
                 "example's output depends on the others. Use prefix_tuning or lora."
             )
 
+    def faults(self, train: Any) -> list[str]:
+        return []
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         return []
 
@@ -175,6 +178,11 @@ class PrefixTuning(Prompted):
         if width is not None:
             shared |= {"token_dim": width * shared["num_attention_heads"]}
         return peft.PrefixTuningConfig(**shared, prefix_projection=self.projection is not None, encoder_hidden_size=self.projection)
+
+    def faults(self, train: Any) -> list[str]:
+        if train.checkpoint_blocks is None:
+            return []
+        return ["`train.checkpoint_blocks`: prefix_tuning keeps what it learns in a cache that is written once; leave one of the two out"]
 
 
 def sizes(config: Any) -> dict[str, int]:

@@ -46,6 +46,9 @@ class OwnParameters(Spec):
     def positions(self) -> int:
         return 0
 
+    def faults(self, train: Any) -> list[str]:
+        return []
+
     def techniques(self, model: nn.Module, anatomy: Anatomy, course: Course) -> list[Technique]:
         return []
 
