@@ -86,7 +86,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("(?!classify).*", f"(?!{PRETRAINED}).*", "starting point", "no pretrained parameter learns"),
     ("tag|answer|fill", "head", "starting point", "no pretrained parameter learns"),
     ("continue|chat|rewrite", "norms|ln_tuning", "penalties", "only biases and norms learn"),
-    ("continue|chat", "head", "penalties", "only biases and norms learn"),
+    ("continue|chat|rewrite", "head", "penalties", "only biases and norms learn"),
     (".*", "prefix_tuning", "recomputed blocks", "a cache that is written once"),
     ("chat", "tokens", "distillation", "into other tokens than the student"),
     (".*", "adalora", "in backward", "needs them all"),

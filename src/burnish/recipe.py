@@ -19,6 +19,7 @@ from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data import audit, mixture, sources
 from burnish.data.spec import Data
 from burnish.engine import control
+from burnish.engine.savings import Engine
 from burnish.engine.settings import Train
 from burnish.losses.distill import Distill
 from burnish.losses.spec import CrossEntropy, loss_fault
@@ -67,6 +68,9 @@ class Recipe(Spec):
 
     train: Train = Train()
     """How long, how large, how often."""
+
+    engine: Engine = Engine()
+    """How the machine does its work, without a change to the result."""
 
     dropout: Dropout = Dropout()
     """How much is dropped in training, by place; by default as the model has it."""

@@ -48,13 +48,17 @@ class Row:
 
 @dataclass
 class Batch:
-    """A micro-batch: the model's inputs, what the loss compares with, which examples these are, and their supervised units."""
+    """A micro-batch: the model's inputs, what the loss compares with, which examples these are, and their supervised units.
+
+    `read` (B, T) marks the positions of the (decoder's) text whose outputs the task looks at, None where the head decides that.
+    """
 
     inputs: dict[str, torch.Tensor]
     targets: dict[str, torch.Tensor]
     examples: Sequence[int]
     weight: float
     tokens: int
+    read: torch.Tensor | None = None
 
     @property
     def slots(self) -> int:
