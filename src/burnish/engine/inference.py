@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from burnish.core.generation import Generation
-from burnish.core.protocols import Key, Objective, Written
+from burnish.core.protocols import Batch, Key, Objective, Written
 from burnish.engine import generation as writing
 from burnish.engine.batches import Budget, micro_batches
 from burnish.engine.runtime import Runtime, is_out_of_memory, undisturbed
@@ -27,6 +28,7 @@ class Engine:
     """A model for a task to use (`core.protocols.Inference`).
 
     `check` is called often and may raise (a request to stop); `tell` hears what is done, how far it is, and of how much.
+    `passing` is entered around a batch that goes through the model, with its examples' places in it and what draws depend on.
     """
 
     model: torch.nn.Module
@@ -34,6 +36,7 @@ class Engine:
     runtime: Runtime
     check: Callable[[], None] = lambda: None
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
+    passing: Callable[[Batch, Sequence[int], Key], AbstractContextManager[object]] = lambda batch, slots, key: nullcontext()
 
     @property
     def budget(self) -> Budget:
@@ -45,7 +48,7 @@ class Engine:
 
         def forward(group: list[int]) -> list[np.ndarray]:
             batch = self.runtime.place(self.objective.collate(examples, group, EVALUATION))
-            with self.runtime.autocast():
+            with self.runtime.autocast(), self.passing(batch, range(len(group)), EVALUATION):
                 return on_host(self.objective.outputs(self.model, batch))
 
         with undisturbed(self.model):
