@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from burnish.core.errors import NonFiniteError, listing
-from burnish.core.protocols import Objective, Technique
+from burnish.core.protocols import Batch, Key, Objective, Technique
 from burnish.engine.batches import Budget, micro_batches
 from burnish.engine.memory import uncaching
 from burnish.engine.runtime import Runtime, is_out_of_memory
@@ -41,6 +41,14 @@ class Outcome:
 Prepared = tuple[Any, Sequence[int]]
 """Examples, and which of them make the step."""
 
+Passing = Callable[[Batch, Sequence[int], Key], AbstractContextManager[object]]
+"""Entered around forward and backward of a micro-batch, with the positions of its examples in the global batch, and (seed, step)."""
+
+
+def unseen(batch: Batch, slots: Sequence[int], key: Key) -> AbstractContextManager[object]:
+    """Nobody asks what goes through the model."""
+    return nullcontext()
+
 
 @dataclass
 class Step:
@@ -48,7 +56,7 @@ class Step:
 
     `techniques` take part in every step; `prepare` makes the examples of a step where they are not those that were encoded (rows
     augmented anew), one for each of its indices. `update` is how gradients move weights; within `keeping`, a forward pass keeps what
-    backward needs. `place` names an example for messages; `note` takes a sentence for the user.
+    backward needs; `passing` is told what goes through the model. `place` names an example for messages; `note` takes a sentence for the user.
     """
 
     model: torch.nn.Module
@@ -63,6 +71,7 @@ class Step:
     prepare: Callable[[Sequence[int], int], Prepared] | None = None
     update: Update | None = None
     keeping: Callable[[], AbstractContextManager[object]] = nullcontext
+    passing: Passing = unseen
     place: Callable[[int], str] = str
     note: Callable[[str], None] = lambda message: None
     mover: Update = field(init=False)
@@ -132,15 +141,16 @@ class Step:
         if weight == 0:
             self.refuse("number of supervised units", 0, step, indices)
         for batch, group in zip(batches, groups, strict=True):
-            batch = self.runtime.place(batch)
-            with self.runtime.autocast(), self.keeping(), uncaching(self.model):
-                losses = self.objective.losses(self.model, batch)  # (B,)
-            finite = torch.isfinite(losses)
-            if not finite.all():
-                bad = [indices[position] for position, good in zip(group, finite.tolist(), strict=True) if not good]
-                self.refuse("loss", losses.sum().item(), step, bad)
-            loss = losses.sum() / weight
-            self.mover.backward(loss)
+            with self.passing(batch, group, key):
+                batch = self.runtime.place(batch)
+                with self.runtime.autocast(), self.keeping(), uncaching(self.model):
+                    losses = self.objective.losses(self.model, batch)  # (B,)
+                finite = torch.isfinite(losses)
+                if not finite.all():
+                    bad = [indices[position] for position, good in zip(group, finite.tolist(), strict=True) if not good]
+                    self.refuse("loss", losses.sum().item(), step, bad)
+                loss = losses.sum() / weight
+                self.mover.backward(loss)
             outcome.loss += loss.item()
             outcome.tokens += batch.tokens
             outcome.slots += batch.slots
