@@ -5,7 +5,7 @@
       NAME.npy           an array each; a ragged column takes two, NAME.values.npy and NAME.offsets.npy
 
 KEY is a digest of everything that the tokens depend on: the rows' own values, the tokenizer with its template and length limit,
-the task's settings, and the code that encodes. A folder is filled aside and renamed, so that it is there whole or not at all.
+the task's settings, and the code that encodes. An entry is there whole or not at all (`core/shelf.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from burnish.core import shelf
 from burnish.core.protocols import Row
 from burnish.data.encode import Column, Encoded, Ragged
 
@@ -30,11 +29,7 @@ MOST_BYTES = 20 * 10**9
 
 
 def root() -> Path:
-    """`$BURNISH_CACHE`, else `burnish` in the user's cache folder."""
-    chosen = os.environ.get("BURNISH_CACHE")
-    if chosen:
-        return Path(chosen).expanduser() / "tokens"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "burnish" / "tokens"
+    return shelf.root("tokens")
 
 
 def key(rows: Sequence[Row], tokenizer: Any, task: Any, labelled: bool) -> str:
@@ -103,11 +98,8 @@ def column(folder: Path, name: str, ragged: bool) -> Column:
 
 
 def keep(examples: Encoded, folder: Path) -> None:
-    """Writes an entry aside and renames it into place. Raises OSError where the disk refuses; nothing half is left then."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    drop_leftovers(folder.parent)
-    aside = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=folder.parent))
-    try:
+    """Writes an entry. Raises OSError where the disk refuses; nothing half is left then."""
+    with shelf.making(folder, MOST_BYTES) as aside:
         for name, values in {**examples.inputs, **examples.targets, "weights": examples.weights, "rows": examples.rows}.items():
             if isinstance(values, Ragged):
                 np.save(aside / f"{name}.values.npy", values.values)
@@ -119,41 +111,3 @@ def keep(examples: Encoded, folder: Path) -> None:
             for kind, columns in (("inputs", examples.inputs), ("targets", examples.targets))
         }
         (aside / "meta.json").write_text(json.dumps({**kinds, "cut": dict(examples.cut)}), encoding="utf-8")
-        for path in aside.iterdir():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        if folder.exists():  # unreadable, or another process was faster
-            shutil.rmtree(folder)
-        os.rename(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    bound(folder)
-
-
-def drop_leftovers(parent: Path) -> None:
-    """Removes what processes that were killed while writing have left."""
-    for path in parent.glob(".*-*"):
-        owner = path.name[1:].partition("-")[0]
-        if owner.isdigit() and not running(int(owner)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def bound(newest: Path) -> None:
-    """Drops the entries that have not been used for longest, never the newest, until the cache is within its bound."""
-    entries = sorted((path for path in newest.parent.iterdir() if not path.name.startswith(".")), key=lambda path: -path.stat().st_mtime)
-    total = 0
-    for path in [newest, *(path for path in entries if path != newest)]:
-        total += sum(file.stat().st_size for file in path.iterdir())
-        if total > MOST_BYTES and path != newest:
-            shutil.rmtree(path, ignore_errors=True)
