@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from burnish.engine.runtime import Runtime
     from burnish.losses.likelihood import Pointwise
+    from burnish.models.fast.install import Fast
     from burnish.teaching import Teaching
 
 WATCHED = ("validation", "test")
@@ -60,7 +61,7 @@ class Taught:
 
 @dataclass
 class Parts(Taught):
-    """Everything that a run consists of."""
+    """Everything that a run consists of; `savings` tells what of the work is left out, and what could not be, in sentences."""
 
     tokenizer: Any
     model: torch.nn.Module
@@ -70,7 +71,9 @@ class Parts(Taught):
     base_files: list[Path] | None
     weights: dict[str, int]
     dropouts: Dropouts
+    fast: Fast
     teaching: Teaching | None = None
+    savings: list[str] = field(default_factory=list)
 
 
 def gather(recipe: Recipe) -> Gathered:
@@ -126,6 +129,7 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
     from burnish.engine.runtime import Runtime
     from burnish.models import load
     from burnish.models.blocks import anatomy
+    from burnish.models.fast.install import quicken
     from burnish.models.quantized import footprint
 
     runtime = Runtime(recipe.train.device, recipe.train.precision)
@@ -152,7 +156,8 @@ def assemble(recipe: Recipe, gathered: Gathered, note: Note, tell: Tell = lambda
         model = recipe.method.apply(model, anatomy_)
     dropouts = place_dropout(model, anatomy_, recipe.dropout)
     model.to(runtime.device)
-    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files, weights, dropouts)
+    fast = quicken(model, anatomy_, recipe.engine, recipe.method.positions)
+    parts = Parts(recipe, learner, gathered, {}, tokenizer, model, anatomy_, runtime, max_length, base_files, weights, dropouts, fast)
     for part in list(gathered.rows):
         encode_part(parts, part, note, tell)
     gathered.warnings += fresh_warnings(recipe, fresh, anatomy_) + new_token_warnings(parts)

@@ -59,10 +59,13 @@ class Batch:
     weight: float
     tokens: int
     read: torch.Tensor | None = None
+    positions: int | None = None
 
     @property
     def slots(self) -> int:
-        """Token positions that the model computes, padding included."""
+        """Token positions that the model computes, padding included where there is any (`positions`, where the model packed them)."""
+        if self.positions is not None:
+            return self.positions
         return sum(int(tensor.numel()) for name, tensor in self.inputs.items() if name.endswith("input_ids"))
 
 
@@ -346,8 +349,14 @@ class Method(Protocol):
 
 
 class Optimizer(Protocol):
-    """The recipe's side of an optimizer; `groups` are parameter groups as torch takes them."""
+    """The recipe's side of an optimizer; `groups` are parameter groups as torch takes them.
 
+    `by_weight` says whether each weight moves by its own gradient and state alone, so that part of a tensor may be left out; `decoupled`
+    whether decay shrinks a weight by exactly lr * weight_decay * w, beside its update.
+    """
+
+    by_weight: bool
+    decoupled: bool
     lr: float
     weight_decay: float
 

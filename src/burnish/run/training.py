@@ -15,6 +15,7 @@ from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, 
 from burnish.core.evaluation import Evaluation
 from burnish.core.protocols import Course
 from burnish.core.rundir import RunFolder, next_free
+from burnish.core.sizes import elements
 from burnish.engine import checkpoint
 from burnish.engine.batches import Budget, Order, positions
 from burnish.engine.callbacks import Recorder
@@ -28,7 +29,7 @@ from burnish.engine.step import Step
 from burnish.models import quantized
 from burnish.models.load import quiet
 from burnish.optim.groups import summary
-from burnish.plan.parameters import by_role, elements
+from burnish.plan.parameters import by_role
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.drawing import drawing
@@ -223,6 +224,7 @@ class Session:
             *selective,
             *memory_notes(self.parts),
             *turning_notes(self.parts),
+            *self.parts.savings,
             *(self.parts.teaching.notes if self.parts.teaching else []),
         ]
 
@@ -287,7 +289,7 @@ class Session:
 
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
-        engine = Engine(parts.model, parts.learner, runtime, self.interruption.check, self.working)
+        engine = Engine(parts.model, parts.learner, runtime, self.interruption.check, self.working, parts.fast.passage.of)
         with self.measured():
             return parts.learner.evaluate(engine, parts.examples[part], parts.gathered.rows[part])
 

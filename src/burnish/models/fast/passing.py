@@ -1,17 +1,21 @@
 """What goes through a model at the moment: the parts of the fast path read it, the engine sets it around forward and backward.
 
-Legend: B examples in a micro-batch, N their tokens without padding, n rows of a hidden state.
+Legend: B examples in a micro-batch, T tokens of the longest, N tokens of all without padding, n rows of a hidden state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from burnish.core.protocols import Batch
+
+if TYPE_CHECKING:
+    from burnish.models.fast.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,31 @@ class Passing:
     """One micro-batch on its way through a model.
 
     `slots` are the places of its examples in the global batch, which do not depend on how that is cut; `key` is (seed, step).
-    `rows` says of which tokens the hidden states are that are being computed: it changes on the way (all tokens, then those that
-    the head reads). `lengths` are the examples' tokens, counted before anything was moved to a GPU.
+    `lengths` are the examples' tokens. `layout` says how they lie where they are packed, None where they are padded; `known` are
+    the sets of rows that hidden states may have on the way: all tokens, and those that the head reads. In the last block keys and
+    values are first captured, of all tokens, and then asked by those that are read. `closing` puts things back when the pass is over.
     """
 
     batch: Batch
     slots: Sequence[int]
     key: tuple[int, int]
-    lengths: Sequence[int] = field(default=())
-    rows: Rows | None = None
+    lengths: Sequence[int] = ()
+    layout: Layout | None = None
+    known: list[Rows] = field(default_factory=list)
+    capturing: bool = False
+    captured: tuple[torch.Tensor, torch.Tensor] | None = None
+    closing: ExitStack = field(default_factory=ExitStack)
+
+    def rows_of(self, count: int) -> Rows | None:
+        """Which tokens `count` rows are of, by their number (one set holds the other, so that sets of one size are the same).
+
+        It is asked by size and not by how far the pass has come, for a block that is computed again in backward asks too.
+        """
+        return next((rows for rows in self.known if len(rows) == count), None)
 
 
 class Passage:
-    """Where the modules of one model find the micro-batch that goes through it; None outside of a pass."""
+    """Where the modules of one model find the micro-batch that goes through it; `now` is None outside of a pass."""
 
     def __init__(self) -> None:
         self.now: Passing | None = None
@@ -55,8 +71,9 @@ class Passage:
         """Within, `batch` goes through: forward, and backward too, for blocks may be computed again there."""
         mask = batch.inputs.get("attention_mask")
         lengths = [] if mask is None else mask.sum(dim=1).tolist()
-        before, self.now = self.now, Passing(batch, slots, key, lengths)
+        before, self.now = self.now, (now := Passing(batch, slots, key, lengths))
         try:
-            yield self.now
+            with now.closing:
+                yield now
         finally:
             self.now = before

@@ -1,0 +1,147 @@
+"""Attention over packed sequences, as transformers' attention interface calls it: each sequence sees itself alone.
+
+Legend: H heads, G heads of keys and values, N tokens, n rows that ask, b examples of a group, T keys and Q queries of the longest, D width of a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from burnish.models.fast.layout import Spread
+from burnish.models.fast.passing import Passage, Passing
+
+NAME = "burnish"
+"""What the function is registered as."""
+
+UNDERSTOOD = {
+    "sliding_window",
+    "is_causal",
+    "position_ids",
+    "cache_position",
+    "use_cache",
+    "output_attentions",
+    "head_mask",
+    "deterministic",
+}
+"""What an architecture may say beside; with anything else that is set (soft caps, sinks, biases) it is not packed."""
+
+
+class CapturedKeys(Exception):
+    """Keys and values are there: what a block computes after them is not wanted in this pass."""
+
+    def __init__(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        self.key, self.value = key, value
+
+
+class Unsupported(Exception):
+    """An architecture asks for something that packed attention does not do."""
+
+
+def register() -> None:
+    """Makes the function known to transformers. Without a mask function beside it, no mask is built."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
+
+
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **asked: Any,
+) -> tuple[torch.Tensor, None]:
+    """softmax(q k^T * scaling) v within each sequence: `query` (1, H, n, D), `key` and `value` (1, G, N, D) -> (1, n, H, D)."""
+    passage: Passage = module.passage  # type: ignore[assignment]
+    now = passage.now
+    strange = [name for name, found in asked.items() if found is not None and found is not False and name not in UNDERSTOOD]
+    if now is None or now.layout is None or attention_mask is not None or strange:
+        raise Unsupported(", ".join(strange) or "a mask of its own")
+    if now.capturing:
+        raise CapturedKeys(key, value)
+    pairs = now.layout.whole
+    if now.captured is not None:
+        (key, value), pairs = now.captured, now.layout.trimmed
+    causal = asked.get("is_causal")
+    causal = bool(getattr(module, "is_causal", True)) if causal is None else causal
+    window = window_of(asked.get("sliding_window"), causal)
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (n, H, D), (N, G, D) twice
+    scale = q.shape[-1] ** -0.5 if scaling is None else scaling
+    place = module.place if dropout else 0  # type: ignore[assignment]
+    found = []
+    for asking, seen in pairs:
+        mask = allowed(asking, seen, causal, window)
+        block = (asking.spread(q), seen.spread(k), seen.spread(v))
+        kept = drawn(now, asking, seen, q.shape[1], place, dropout) if dropout else None
+        found.append(asking.joined(attention(*block, mask, causal, scale, kept, dropout)))
+    return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+
+
+def window_of(said: Any, causal: bool) -> tuple[int, int] | None:
+    """How many tokens back and ahead a token sees, itself counted, where that is limited: causal models say one number of tokens,
+    others (ModernBERT) both or half a window."""
+    if said is None:
+        return None
+    back, ahead = (abs(one) + 1 for one in said) if isinstance(said, (tuple, list)) else (int(said), int(said))
+    return (back, 1) if causal else (back, ahead)
+
+
+def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] | None) -> torch.Tensor | None:
+    """(b, 1, Q, T) which keys a query may see, None where it is all of them (or all before it, which attention knows by itself)."""
+    longest = seen.size[1]
+    narrow = window is not None and longest > min(window)
+    trimmed = asking is not seen
+    padded = seen.index is not None and not (causal and not trimmed)  # what a query sees stands before the padding
+    if not narrow and not padded and not (causal and trimmed):
+        return None
+    positions = torch.arange(longest, device=seen.positions.device)
+    behind = asking.positions[:, :, None] - positions  # (b, Q, T) how far back each key stands
+    mask = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
+    if narrow and window is not None:
+        mask = mask & (behind < window[0]) & (behind > -window[1])
+    if seen.index is not None:
+        mask = mask & seen.real[:, None, :]
+        mask = mask | (~mask.any(dim=-1, keepdim=True))  # padding that asks sees something, or its softmax would be no number
+    return mask[:, None]
+
+
+def drawn(now: Passing, asking: Spread, seen: Spread, heads: int, place: int, p: float) -> torch.Tensor:
+    """(b, H, Q, T) which attention is kept."""
+    slots = torch.tensor([now.slots[example] for example in asking.examples], device=asking.positions.device)
+    from burnish.models.fast import dropout as keyed
+
+    return keyed.attention_kept(slots, asking.positions, heads, seen.size[1], place, now.key, p)
+
+
+def attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    scale: float,
+    kept: torch.Tensor | None,
+    p: float,
+) -> torch.Tensor:
+    """`q` (b, Q, H, D), `k` and `v` (b, T, G, D) -> (b, Q, H, D)."""
+    q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
+    if kept is None:
+        shared = q.shape[1] != k.shape[1]
+        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and mask is None, scale=scale, enable_gqa=shared)
+        return found.transpose(1, 2)
+    if q.shape[1] != k.shape[1]:
+        k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for tensor in (k, v))
+    scores = (q * scale) @ k.transpose(2, 3)  # (b, H, Q, T)
+    if mask is None and causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
+    return ((weights * kept / (1 - p)) @ v).transpose(1, 2)

@@ -1,0 +1,125 @@
+"""What a model's class makes of hidden states, computed only where it is read.
+
+Legend: B examples, T tokens of the longest, N tokens of all, S rows that are read, s rows of a chunk, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+
+from burnish.models.fast.body import Body
+from burnish.models.fast.layout import Layout
+from burnish.models.fast.passing import Passage, Passing
+from burnish.models.fast.trimmed import WORTH
+
+Reading = Literal["first", "last", "all", "tokens"]
+"""What a head reads: each example's first or last token, every token in its place, or (a language model's) tokens one by one."""
+
+REFUSED = ("past_key_values", "output_attentions", "output_hidden_states", "inputs_embeds", "encoder_outputs", "labels")
+"""With one of these said, a model is asked for more than its head gives, or for something else: it then goes its own way."""
+
+
+class Headed:
+    """The forward of a model: its tokens through the body, packed or padded, and the rows that are read through the head.
+
+    `trimmed` says that the last block computes only those rows; `deferred` that a language model's scores wait until somebody asks.
+    """
+
+    def __init__(self, model: Any, body: Body, passage: Passage, reading: Reading, packed: bool) -> None:
+        self.model, self.body, self.passage, self.reading, self.packed = model, body, passage, reading, packed
+        self.trimmed = self.deferred = False
+        self.own: Callable[..., Any] = model.forward
+        model.forward = self.forward
+
+    def forward(self, *args: Any, **inputs: Any) -> Any:
+        now = self.passage.now
+        if now is None or args or any(inputs.get(name) is not None and inputs[name] is not False for name in REFUSED):
+            return self.own(*args, **inputs)
+        ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+        if ids is None or mask is None or mask.shape != ids.shape or len(now.lengths) != len(ids):
+            return self.own(**inputs)
+        text = inputs.get("decoder_input_ids", ids)
+        read = now.batch.read
+        deferring = self.deferred and read is not None and read.shape == text.shape
+        if not self.packed and not deferring:
+            return self.own(**inputs)
+        hidden = self.through_packed(inputs, now) if self.packed else self.body.padded(self.own, inputs).flatten(0, 1)
+        if deferring and read is not None:
+            return self.scores(hidden, read, now)
+        return self.alone(hidden, inputs, now) if self.reading in ("first", "last") else self.in_places(hidden, inputs, now)
+
+    def through_packed(self, inputs: Mapping[str, Any], now: Passing) -> torch.Tensor:
+        """(N, D) of all tokens, or (S, D) of those that the layout reads."""
+        ids = inputs["input_ids"]
+        lengths = [int(length) for length in now.lengths]
+        read = self.places(now, torch.tensor(lengths), ids.shape[1]) if self.trimmed else None
+        if read is not None and not 0 < len(read) < WORTH * sum(lengths):
+            read = None
+        now.layout = layout = Layout(lengths, ids.shape[1], now.slots, ids.device, read)
+        now.batch.positions = sum(lengths)
+        now.known = [layout.all_rows, *([layout.all_rows.taken(layout.read)] if layout.read is not None else [])]
+        return self.body.packed(inputs, now)
+
+    def places(self, now: Passing, lengths: torch.Tensor, width: int) -> torch.Tensor | None:
+        """(S,) where among the packed tokens those stand that are read; None for all of them."""
+        ends = lengths.cumsum(0)
+        if self.reading in ("first", "last"):
+            return ends - lengths if self.reading == "first" else ends - 1
+        if now.batch.read is None:
+            return None
+        return now.batch.read.cpu()[torch.arange(width) < lengths[:, None]].nonzero()[:, 0]
+
+    def scores(self, hidden: torch.Tensor, read: torch.Tensor, now: Passing) -> Any:
+        """A language model's scores at the positions `read` (B, T), to be computed when they are asked for."""
+        from transformers.modeling_outputs import MaskedLMOutput
+
+        from burnish.core.deferred import Deferred, DeferredGrid
+
+        if now.layout is None:
+            hidden = hidden[read.flatten()]
+        elif now.layout.read is None:
+            places = self.places(now, torch.tensor(now.layout.lengths), read.shape[1])
+            assert places is not None
+            hidden = hidden.index_select(0, places.to(hidden.device))
+        grid: Any = DeferredGrid(read, Deferred(hidden, self.head, self.model.get_output_embeddings().weight.shape[0]))
+        return MaskedLMOutput(logits=grid)
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(s, V) of (s, D)."""
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+        inputs: dict[str, Any] = {"input_ids": ids}
+        if self.model.config.is_encoder_decoder:
+            inputs = {"encoder_outputs": (hidden[None],), "decoder_input_ids": ids}
+        with self.body.handing_out(hidden[None]):
+            logits: torch.Tensor = self.own(**inputs).logits[0]
+        return logits
+
+    def alone(self, hidden: torch.Tensor, inputs: Mapping[str, Any], now: Passing) -> Any:
+        """The head over one row an example, which it takes for texts of one token."""
+        layout = now.layout
+        assert layout is not None
+        if layout.read is None:
+            places = self.places(now, torch.tensor(layout.lengths), 0)
+            assert places is not None
+            hidden = hidden.index_select(0, places.to(hidden.device))
+        size = inputs["input_ids"].shape
+        column = torch.zeros(size[0], 1, dtype=torch.long) if self.reading == "first" else torch.tensor(layout.lengths)[:, None] - 1
+        column = column.to(hidden.device)
+        chosen = {
+            name: value.gather(1, column) if isinstance(value, torch.Tensor) and value.shape == size else value
+            for name, value in inputs.items()
+        }
+        with self.body.handing_out(hidden[:, None]):
+            return self.own(**chosen)
+
+    def in_places(self, hidden: torch.Tensor, inputs: Mapping[str, Any], now: Passing) -> Any:
+        """The head over rows put back where they stand among the padded; zeros where nothing was computed."""
+        layout, size = now.layout, inputs["input_ids"].shape
+        assert layout is not None
+        source = layout.source if layout.read is None else layout.source[layout.read]
+        places = hidden.new_zeros(size[0] * size[1], hidden.shape[-1]).index_copy(0, source, hidden)
+        with self.body.handing_out(places.view(*size, -1)):
+            return self.own(**inputs)

@@ -1,0 +1,252 @@
+"""Puts the fast path on a model, and proves it there: two short texts go through both ways, and what differs is not used.
+
+Legend: B examples, T tokens of the longest, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+
+from burnish.core.protocols import Anatomy, Batch
+from burnish.models.fast import attention
+from burnish.models.fast.body import Body
+from burnish.models.fast.heads import Headed, Reading
+from burnish.models.fast.passing import Passage
+from burnish.models.fast.trimmed import trim
+
+LENGTHS = (5, 3)
+"""Tokens of the two texts on which the fast path is tried."""
+
+CLOSE = {torch.float32: 1e-4, torch.float64: 1e-8}
+"""How far the outputs of both ways may be apart, as a share of the largest of them."""
+
+ROUGH = 5e-2
+"""The same for weights in fewer bits."""
+
+PLAIN_LAYERS = {"full_attention", "sliding_attention"}
+"""Kinds of attention that packed sequences can have; others (chunked, linear) look at what stands beside."""
+
+
+@dataclass
+class Fast:
+    """What of the fast path a model goes: where it does not, `reasons` says why, by the name of the saving."""
+
+    passage: Passage = field(default_factory=Passage)
+    unpadded: bool = False
+    trimmed: bool = False
+    deferred: bool = False
+    reading: Reading = "all"
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+class Differs(Exception):
+    """The fast path gives something else than the plain one."""
+
+
+def quicken(model: Any, anatomy: Anatomy, engine: Any, virtual: int = 0) -> Fast:
+    """Lets `model` (or what its method has wrapped) compute only what is read, as far as the recipe's `engine` wants it and it gives the same.
+
+    `virtual` tokens before each text are none of its own: with them a model goes its own way.
+    """
+    wanted = engine.savings
+    unpadded, trimmed, deferred = wanted.unpadded, wanted.trimmed, wanted.supervised_logits
+    if virtual:
+        reason = "virtual tokens stand before each text"
+        return Fast(reasons=dict.fromkeys([name for name in ("unpadded", "trimmed", "supervised_logits") if getattr(wanted, name)], reason))
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    fast = Fast()
+    two_sided = bool(inner.config.is_encoder_decoder)
+    fast.deferred = deferred and inner.get_output_embeddings() is not None
+    fast.unpadded = unpadded and not two_sided
+    if unpadded and two_sided:
+        fast.reasons["unpadded"] = "an encoder's and a decoder's tokens stand beside each other in cross-attention"
+    if not fast.deferred and not fast.unpadded:
+        return fast
+    with still(model):
+        fast.reading = reading_of(inner)
+        if fast.unpadded:
+            fast.reasons |= pack(inner, anatomy, fast, trimmed)
+        if fast.deferred and not fast.unpadded:
+            put_aside(inner, fast)
+    return fast
+
+
+def pack(inner: Any, anatomy: Anatomy, fast: Fast, trimmed: bool) -> dict[str, str]:
+    """Packs a model's body, and trims its last block, as far as both give the same; the reasons where they do not."""
+    reason = unfit(inner)
+    for module, offset in product(bodies(inner), offsets(inner)) if reason is None else ():
+        headed = install(inner, fast, module, offset, packed=True)
+        try:
+            headed.trimmed = False
+            compare(inner, fast)
+        except Exception as error:  # whatever an architecture raises over packed texts: it goes its own way
+            reason = told(error)
+            remove(headed)
+            continue
+        headed.deferred = fast.deferred
+        return trim_last(inner, anatomy, fast, headed) if trimmed else {}
+    fast.unpadded = False
+    return {"unpadded": reason or "its positions cannot be counted for each text"}
+
+
+def trim_last(inner: Any, anatomy: Anatomy, fast: Fast, headed: Headed) -> dict[str, str]:
+    block = inner.get_submodule(anatomy.block_modules[-1])
+    own, reason = vars(block).get("forward"), ""
+    headed.trimmed = True
+    for spread in (False, True):
+        trim(inner, anatomy, fast.passage, spread)
+        try:
+            compare(inner, fast)
+        except Exception as error:
+            reason = told(error)
+            restore(block, own)
+        else:
+            fast.trimmed = True
+            return {}
+    headed.trimmed = False
+    return {"trimmed": reason}
+
+
+def put_aside(inner: Any, fast: Fast) -> None:
+    """Lets a padded language model compute its scores only where they are asked for."""
+    for module in bodies(inner):
+        headed = install(inner, fast, module, 0, packed=False)
+        headed.deferred = True
+        try:
+            compare(inner, fast)
+            fast.reasons.pop("supervised_logits", None)
+            return
+        except Exception as error:
+            fast.reasons["supervised_logits"] = told(error)
+            remove(headed)
+    fast.deferred = False
+
+
+def bodies(inner: Any) -> list[Any]:
+    """What may be the body of a model: its base, or the decoder that some classes ask themselves (T5, OPT)."""
+    base = inner.base_model
+    decoder = getattr(base, "decoder", None)
+    own = [] if base is inner else [base]
+    return [*own, *([decoder] if isinstance(decoder, torch.nn.Module) and hasattr(decoder, "config") else [])]
+
+
+def install(inner: Any, fast: Fast, body: Any, offset: int, packed: bool) -> Headed:
+    attention.register()
+    for number, module in enumerate(inner.modules()):
+        vars(module).update(passage=fast.passage, place=number)
+    return Headed(inner, Body(body, offset), fast.passage, fast.reading, packed)
+
+
+def remove(headed: Headed) -> None:
+    """Puts the forwards back that `install` replaced."""
+    for module in (headed.model, headed.body.module):
+        restore(module, None)
+
+
+def restore(module: Any, own: Any) -> None:
+    vars(module).pop("forward", None)
+    if own is not None:
+        module.forward = own
+
+
+def unfit(inner: Any) -> str | None:
+    """Why packing need not be tried."""
+    config = inner.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ()) - PLAIN_LAYERS
+    if kinds or getattr(config, "attention_chunk_size", None):
+        return f"it attends in other ways than within its text ({', '.join(sorted(kinds)) or 'in chunks'})"
+    return None
+
+
+def offsets(inner: Any) -> list[int]:
+    """Where positions may begin: at 0, or (RoBERTa) after the padding token's."""
+    pad = getattr(inner.config, "pad_token_id", None)
+    return [0] if pad is None else [0, int(pad) + 1]
+
+
+def told(error: Exception) -> str:
+    """A reason in words."""
+    if isinstance(error, attention.Unsupported):
+        return f"its attention asks for more than packed texts have ({error})"
+    if isinstance(error, Differs):
+        return str(error)
+    return f"it does not take packed texts ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
+
+
+def trial(inner: Any) -> Batch:
+    """Two texts of ordinary tokens, every other of which is read."""
+    config = inner.config
+    device = next(inner.parameters()).device
+    size = inner.get_input_embeddings().weight.shape[0]
+    special = {getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "mask", "sep", "cls", "decoder_start")}
+    plain = [token for token in range(min(size, 64)) if token not in special]
+    ids = torch.full((len(LENGTHS), max(LENGTHS)), int(getattr(config, "pad_token_id", None) or 0))
+    for row, length in enumerate(LENGTHS):
+        ids[row, :length] = torch.tensor([plain[(7 * row + 3 * at) % len(plain)] for at in range(length)])
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]  # (B, T)
+    read = mask & (torch.arange(max(LENGTHS)) % 2 == 0)
+    inputs = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+    if config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = inputs["input_ids"]
+    return Batch(inputs, {}, [0, 1], 2.0, sum(LENGTHS), read)
+
+
+def compare(inner: Any, fast: Fast) -> None:
+    """Raises Differs where the model's outputs on the trial depend on the way that they are computed."""
+    batch = trial(inner)
+    real = batch.read
+    assert real is not None
+    plain, quick = inner(**batch.inputs), None
+    with fast.passage.of(batch, range(len(LENGTHS)), (0, 0)):
+        quick = inner(**batch.inputs)
+    for name in [name for name, value in plain.items() if isinstance(value, torch.Tensor) and name.endswith("logits")]:
+        want, found = plain[name], quick[name]
+        if want.shape[:2] == real.shape:
+            want, found = want[real], found[real]
+        found = found.whole() if hasattr(found, "whole") else found
+        apart = float((want - found).abs().max() / want.abs().max().clamp(min=1e-6))
+        if not apart <= CLOSE.get(want.dtype, ROUGH):
+            raise Differs(f"what it says of two short texts differs by {apart:.1e} of its size from what it says of them padded")
+
+
+def reading_of(inner: Any) -> Reading:
+    """Which hidden states the head of a model reads, found by asking which of them its output depends on."""
+    if inner.get_output_embeddings() is not None:
+        return "tokens"
+    if not type(inner).__name__.endswith("ForSequenceClassification") or inner.base_model is inner:
+        return "all"
+    batch, body = trial(inner), Body(inner.base_model)
+    hidden = torch.randn(len(LENGTHS), max(LENGTHS), inner.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    hidden = hidden.to(next(inner.parameters())).requires_grad_()
+    try:
+        with torch.enable_grad(), body.handing_out(hidden):
+            logits = inner(**batch.inputs).logits  # (B, C)
+            weights = torch.arange(1.0, 1.0 + logits.numel(), device=logits.device).view_as(logits)
+            (gradient,) = torch.autograd.grad((logits.float() * weights).sum(), hidden)
+    except Exception:  # a head that takes no hidden states alone is not asked
+        return "all"
+    finally:
+        restore(inner.base_model, None)
+    read = [row.abs().sum(dim=-1).nonzero()[:, 0].tolist() for row in gradient]
+    if all(places == [0] for places in read):
+        return "first"
+    return "last" if read == [[length - 1] for length in LENGTHS] else "all"
+
+
+@contextmanager
+def still(model: torch.nn.Module) -> Iterator[None]:
+    """Within, the model is in evaluation mode and makes no gradients; afterwards every module's mode is as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,163 @@
+"""How the tokens of a micro-batch lie one after another, and how they are spread out again where attention needs it.
+
+Legend: B examples, N their tokens, S rows that are read, b examples of a group, T tokens of a group's longest, n rows of a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from burnish.models.fast.passing import Rows
+
+WASTE = 1.25
+"""A group's padded tokens over its real ones at most, beyond `SHORT` tokens."""
+
+SHORT = 48
+"""Sequences so short are padded to one another whatever it wastes: attention is a small part of their work."""
+
+LARGEST = 2**18
+"""b T^2 of a group at most, so that the scores of one head stay in the processor's caches."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The rows of queries, or of keys and values: `lengths` of each example, and the `positions` (n,) of the rows within their examples."""
+
+    lengths: Sequence[int]
+    positions: torch.Tensor
+
+    @cached_property
+    def starts(self) -> list[int]:
+        found = [0]
+        for length in self.lengths:
+            found.append(found[-1] + length)
+        return found
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A group's rows as a padded block: `index` (b T) rows to take (padding takes any), `back` (n) where each row then stands, `real`
+    (b, T) which of the block are rows; these three are None where no padding is needed. `positions` (b, T) within the examples."""
+
+    examples: range
+    size: tuple[int, int]
+    first: int
+    last: int
+    positions: torch.Tensor
+    index: torch.Tensor | None = None
+    back: torch.Tensor | None = None
+    real: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, side: Side, group: range) -> Spread:
+        lengths = [side.lengths[example] for example in group]
+        first, last, longest = side.starts[group.start], side.starts[group.stop], max(lengths)
+        size, own = (len(lengths), longest), side.positions[first:last]
+        if all(length == longest for length in lengths):
+            return cls(group, size, first, last, own.view(size))
+        real = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (b, T)
+        back = real.flatten().nonzero()[:, 0]
+        index = torch.zeros(real.numel(), dtype=torch.long)
+        index[back] = torch.arange(last - first)
+        index, back, real = (one.to(own.device, non_blocking=True) for one in (index, back, real))
+        return cls(group, size, first, last, own[index].view(size), index, back, real)
+
+    def spread(self, rows: torch.Tensor) -> torch.Tensor:
+        """(b, T, ...) of all rows (n, ...)."""
+        part = rows[self.first : self.last]
+        padded = part if self.index is None else Padding.apply(part, self.index, self.back)
+        return padded.view(*self.size, *rows.shape[1:])
+
+    def joined(self, block: torch.Tensor) -> torch.Tensor:
+        """The group's rows, in order, of (b, T, ...)."""
+        flat = block.reshape(-1, *block.shape[2:])
+        return flat if self.back is None else Unpadding.apply(flat, self.back)
+
+
+class Padding(torch.autograd.Function):
+    """Rows at `index`; backward takes each row's gradient where it stands, and none of padding's."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, index: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(back)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        return gradient.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class Unpadding(torch.autograd.Function):
+    """The rows that stand at `back`; backward leaves zeros for padding."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(back)
+        ctx.length = len(padded)
+        return padded.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        whole = gradient.new_zeros(ctx.length, *gradient.shape[1:])
+        return whole.index_copy_(0, ctx.saved_tensors[0], gradient), None
+
+
+class Layout:
+    """The packed tokens of B examples of `lengths`, of which the rows at `read` (S,) are read at the end (None: all).
+
+    `source` (N,) are their places in the padded (B T). While `queries` is another side than `keys`, the last block is being trimmed.
+    """
+
+    def __init__(self, lengths: Sequence[int], width: int, slots: Sequence[int], device: torch.device, read: torch.Tensor | None) -> None:
+        self.lengths = list(lengths)
+        sizes = torch.tensor(self.lengths)
+        owners = torch.repeat_interleave(torch.arange(len(lengths)), sizes)  # (N,)
+        starts = sizes.cumsum(0) - sizes
+        positions = torch.arange(len(owners)) - starts[owners]
+        self.owners, self.positions = owners.to(device), positions.to(device)
+        self.source = (owners * width + positions).to(device)
+        self.slots = torch.tensor(list(slots))[owners].to(device)
+        self.keys = Side(self.lengths, self.positions)
+        self.read = read if read is None else read.to(device)
+        self.queries = self.keys
+        if read is not None:
+            counts = torch.bincount(owners[read.cpu()], minlength=len(self.lengths)).tolist()
+            self.queries = Side(counts, self.positions[self.read])
+
+    @cached_property
+    def all_rows(self) -> Rows:
+        return Rows(self.slots, self.positions)
+
+    @cached_property
+    def groups(self) -> list[range]:
+        """Runs of examples that attend together, padded to the longest of them."""
+        found: list[range] = []
+        first = 0
+        for end in range(1, len(self.lengths) + 1):
+            if end == len(self.lengths) or not fits(self.lengths[first : end + 1]):
+                found.append(range(first, end))
+                first = end
+        return found
+
+    @cached_property
+    def whole(self) -> list[tuple[Spread, Spread]]:
+        """Queries and keys of each group, where every token asks."""
+        return [(one, one) for one in (Spread.of(self.keys, group) for group in self.groups)]
+
+    @cached_property
+    def trimmed(self) -> list[tuple[Spread, Spread]]:
+        """The same where only the rows that are read ask; a group in which none is read has no part."""
+        pairs = zip(self.groups, self.whole, strict=True)
+        return [(Spread.of(self.queries, group), keys) for group, (_, keys) in pairs if any(self.queries.lengths[one] for one in group)]
+
+
+def fits(lengths: Sequence[int]) -> bool:
+    """Whether examples of these lengths may attend as one padded block."""
+    longest = max(lengths)
+    wasteful = longest > SHORT and longest * len(lengths) > WASTE * sum(lengths)
+    return not wasteful and len(lengths) * longest**2 <= LARGEST
