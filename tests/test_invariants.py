@@ -20,7 +20,7 @@ from burnish import build, recipe
 from burnish.engine.batches import Budget, Order
 from burnish.engine.inference import EVALUATION, Engine
 from burnish.engine.signals import StopRequested
-from burnish.engine.step import Outcome, Step
+from burnish.engine.step import Accumulated, Step
 from burnish.optim.groups import parameter_groups
 
 PROBLEMS = ("single_label", "multi_label", "regression")
@@ -59,7 +59,7 @@ def step_of(parts: build.Parts, budget: Budget) -> Step:
     return Step(parts.model, parts.learner, parts.examples["train"], optimizer, parts.runtime, budget)
 
 
-def gradient(parts: build.Parts, budget: Budget, indices: list[int]) -> tuple[Outcome, dict[str, torch.Tensor]]:
+def gradient(parts: build.Parts, budget: Budget, indices: list[int]) -> tuple[Accumulated, dict[str, torch.Tensor]]:
     parts.model.zero_grad(set_to_none=True)
     outcome = step_of(parts, budget).accumulated(indices, step=0)
     return outcome, {name: parameter.grad.clone() for name, parameter in parts.model.named_parameters() if parameter.grad is not None}

@@ -32,9 +32,17 @@ class Runtime:
         """The micro-batch to begin with where the recipe says `auto`."""
         return Budget(CPU_BUDGET if self.device.type == "cpu" else GPU_BUDGET)
 
+    def pin(self, batch: Batch) -> Batch:
+        """The batch in memory from which a GPU copies by itself, so that nobody waits for the copy; where there is none, as it is."""
+        if self.device.type == "cuda":
+            batch.inputs = {name: tensor.pin_memory() for name, tensor in batch.inputs.items()}
+            batch.targets = {name: tensor.pin_memory() for name, tensor in batch.targets.items()}
+        return batch
+
     def place(self, batch: Batch) -> Batch:
         batch.inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.inputs.items()}
         batch.targets = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.targets.items()}
+        batch.read = None if batch.read is None else batch.read.to(self.device, non_blocking=True)
         return batch
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -2,6 +2,8 @@
 
 loss = sum over all examples of the batch of their losses / weight of the batch, where the weight counts supervised units.
 Each micro-batch contributes its own sum divided by the *global* weight, so that 8x1 = 4x2 = 2x4 = 1x8.
+
+Nothing here waits for a GPU but what has to be known before weights move: losses and gradient norm, read once, when all is under way.
 """
 
 from __future__ import annotations
@@ -16,12 +18,21 @@ import torch
 
 from burnish.core.errors import NonFiniteError, listing
 from burnish.core.protocols import Batch, Key, Objective, Technique
-from burnish.engine.batches import Budget, micro_batches
+from burnish.engine.ahead import Ahead, Preparation, Prepared, Rewrite, Upcoming
+from burnish.engine.batches import Budget
 from burnish.engine.memory import uncaching
 from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.update import Update
 
 SHOWN = 8
+
+Passing = Callable[[Batch, Sequence[int], Key], AbstractContextManager[object]]
+"""Entered around forward and backward of a micro-batch, with the positions of its examples in the global batch, and (seed, step)."""
+
+
+def unseen(batch: Batch, slots: Sequence[int], key: Key) -> AbstractContextManager[object]:
+    """Nobody asks what goes through the model."""
+    return nullcontext()
 
 
 @dataclass
@@ -38,16 +49,33 @@ class Outcome:
     penalty: float = 0.0
 
 
-Prepared = tuple[Any, Sequence[int]]
-"""Examples, and which of them make the step."""
+@dataclass
+class Accumulated:
+    """What went through the model while the gradient of a batch was added up. `losses` stay where they were computed until they are read.
 
-Passing = Callable[[Batch, Sequence[int], Key], AbstractContextManager[object]]
-"""Entered around forward and backward of a micro-batch, with the positions of its examples in the global batch, and (seed, step)."""
+    `indices` are what the examples are called, `order` their positions in the batch as they went through, `weight` their supervised units.
+    """
 
+    indices: Sequence[int]
+    weight: float
+    order: list[int] = field(default_factory=list)
+    losses: list[torch.Tensor] = field(default_factory=list)
+    tokens: int = 0
+    slots: int = 0
 
-def unseen(batch: Batch, slots: Sequence[int], key: Key) -> AbstractContextManager[object]:
-    """Nobody asks what goes through the model."""
-    return nullcontext()
+    @property
+    def examples(self) -> int:
+        return len(self.indices)
+
+    @property
+    def values(self) -> list[float]:
+        """The loss of each example, in nats, as they went through: reading them waits for a GPU."""
+        return torch.cat(self.losses).tolist()
+
+    @property
+    def loss(self) -> float:
+        """The loss of the batch, in nats per unit."""
+        return sum(self.values) / self.weight
 
 
 @dataclass
@@ -55,8 +83,9 @@ class Step:
     """Forward, backward, clip, update.
 
     `techniques` take part in every step; `prepare` makes the examples of a step where they are not those that were encoded (rows
-    augmented anew), one for each of its indices. `update` is how gradients move weights; within `keeping`, a forward pass keeps what
-    backward needs; `passing` is told what goes through the model. `place` names an example for messages; `note` takes a sentence for the user.
+    augmented anew), one for each of its indices. Where `upcoming` says which examples come next, their batches are made meanwhile, in
+    a thread. `update` is how gradients move weights; within `keeping`, a forward pass keeps what backward needs; `passing` is told what
+    goes through the model. `place` names an example for messages; `note` takes a sentence for the user.
     """
 
     model: torch.nn.Module
@@ -68,16 +97,21 @@ class Step:
     max_grad_norm: float | None = None
     seed: int = 0
     techniques: Sequence[Technique] = ()
-    prepare: Callable[[Sequence[int], int], Prepared] | None = None
+    prepare: Rewrite | None = None
+    upcoming: Upcoming | None = None
     update: Update | None = None
     keeping: Callable[[], AbstractContextManager[object]] = nullcontext
     passing: Passing = unseen
     place: Callable[[int], str] = str
     note: Callable[[str], None] = lambda message: None
     mover: Update = field(init=False)
+    preparation: Preparation = field(init=False)
+    ahead: Ahead = field(init=False)
 
     def __post_init__(self) -> None:
         self.mover = self.update or Update(self.optimizer)
+        self.preparation = Preparation(self.objective, self.examples, self.seed, self.runtime.pin, self.prepare)
+        self.ahead = Ahead(self.preparation)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -93,33 +127,42 @@ class Step:
         for technique in self.techniques:
             technique.before(step)
         self.mover.begin(step)
-        outcome = self.accumulated(indices, step)
-        if overflow := self.mover.overflowed():
+        try:
+            return self.moved(self.accumulated(indices, step), step)
+        finally:
+            self.ahead.rest()
+
+    def moved(self, passed: Accumulated, step: int) -> Outcome:
+        """The update, now that the gradient of the batch is there."""
+        overflow = self.mover.overflowed()
+        penalty = 0.0 if overflow else sum(technique.differentiated() for technique in self.techniques)
+        norm = math.inf if overflow else self.clip()
+        loss = self.finite_loss(passed, step)  # read after the norm: whoever waits for a GPU, waits once
+        lr = self.optimizer.param_groups[0]["lr"]
+        outcome = Outcome(loss, norm, lr, passed.examples, passed.tokens, passed.slots, penalty)
+        if overflow:
             self.note(f"step {step + 1}: {overflow}")
-            outcome.grad_norm = math.inf
             return outcome
-        outcome.penalty = sum(technique.differentiated() for technique in self.techniques)
-        outcome.grad_norm = self.clip()
-        if not math.isfinite(outcome.grad_norm):
-            self.refuse("gradient", outcome.grad_norm, step, indices)
+        if not math.isfinite(norm):
+            self.refuse("gradient", norm, step, passed.indices)
         self.mover.move()
         for technique in self.techniques:
             technique.updated(step)
         self.optimizer.zero_grad(set_to_none=True)
         return outcome
 
-    def accumulated(self, indices: Sequence[int], step: int) -> Outcome:
+    def accumulated(self, indices: Sequence[int], step: int) -> Accumulated:
         """The gradient of the whole batch; where memory runs out, the same again in smaller micro-batches."""
-        prepared = self.prepare(indices, step) if self.prepare else (self.examples, indices)
+        prepared = self.ahead.take(step, indices, self.budget)
         while True:
             try:
-                return self.attempt(indices, prepared, step)
+                return self.attempt(prepared)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             self.mover.again()
             self.runtime.release()
-            smaller = self.budget.halved(lengths_of(prepared))
+            smaller = self.budget.halved(prepared.lengths)
             if smaller is None:
                 raise MemoryError(
                     f"Out of memory at step {step + 1} with a single example in the model. "
@@ -127,46 +170,48 @@ class Step:
                 )
             self.budget = smaller
             self.note(f"out of memory at step {step + 1}: going on with micro-batches of {smaller}; the mathematics is the same")
+            prepared = self.preparation.again(prepared, smaller)
 
-    def attempt(self, indices: Sequence[int], prepared: Prepared, step: int) -> Outcome:
-        """One pass over the batch; `indices` are what its examples are called."""
-        examples, chosen = prepared
-        self.runtime.seed(self.seed, step)
+    def attempt(self, prepared: Prepared) -> Accumulated:
+        """One pass over the batch."""
+        step, key = prepared.step, (self.seed, prepared.step)
+        passed = Accumulated(prepared.indices, sum(batch.weight for batch in prepared.batches))
+        if passed.weight == 0:
+            self.refuse("number of supervised units", 0, step, prepared.indices)
+        self.runtime.seed(*key)
         self.model.train()
-        outcome = Outcome(0.0, 0.0, self.optimizer.param_groups[0]["lr"], len(indices), 0, 0)
-        groups = micro_batches(lengths_of(prepared), self.budget)
-        key = (self.seed, step)
-        batches = [self.objective.collate(examples, [chosen[position] for position in group], key) for group in groups]
-        weight = sum(batch.weight for batch in batches)
-        if weight == 0:
-            self.refuse("number of supervised units", 0, step, indices)
-        for batch, group in zip(batches, groups, strict=True):
-            with self.passing(batch, group, key):
-                batch = self.runtime.place(batch)
-                with self.runtime.autocast(), self.keeping(), uncaching(self.model):
-                    losses = self.objective.losses(self.model, batch)  # (B,)
-                finite = torch.isfinite(losses)
-                if not finite.all():
-                    bad = [indices[position] for position, good in zip(group, finite.tolist(), strict=True) if not good]
-                    self.refuse("loss", losses.sum().item(), step, bad)
-                loss = losses.sum() / weight
-                self.mover.backward(loss)
-            outcome.loss += loss.item()
-            outcome.tokens += batch.tokens
-            outcome.slots += batch.slots
-        return outcome
+        with uncaching(self.model):
+            for batch, group in zip(prepared.batches, prepared.groups, strict=True):
+                with self.passing(batch, group, key):
+                    batch = self.runtime.place(batch)
+                    with self.runtime.autocast(), self.keeping():
+                        losses = self.objective.losses(self.model, batch)  # (B,)
+                    passed.order += group
+                    passed.losses.append(losses.detach())
+                    passed.tokens += batch.tokens
+                    passed.slots += batch.slots
+                    if self.mover.moves_within:
+                        self.finite_loss(passed, step)
+                    if self.upcoming:
+                        self.ahead.begin(step + 1, self.upcoming, self.budget)
+                    self.mover.backward(losses.sum() / passed.weight)
+        return passed
 
     def clip(self) -> float:
         """The norm of the gradient, which is then scaled down to `max_grad_norm` where it is longer."""
         return self.mover.clip(self.max_grad_norm)
 
+    def finite_loss(self, passed: Accumulated, step: int) -> float:
+        """The loss of the batch. Raises NonFiniteError, with the examples that made it so, where it is NaN or infinite."""
+        values = passed.values
+        bad = [passed.indices[position] for position, value in zip(passed.order, values, strict=True) if not math.isfinite(value)]
+        if bad:
+            self.refuse("loss", sum(values), step, bad)
+        return sum(values) / passed.weight
+
     def refuse(self, what: str, value: float, step: int, indices: Sequence[int]) -> None:
+        """Raises NonFiniteError; the gradient is let go."""
         self.optimizer.zero_grad(set_to_none=True)
         title = f"The {what} became {value} at step {step + 1}; the weights were not touched. Examples in it:"
         advice = "Look at these rows; try a lower optimizer.lr, a longer schedule.warmup, or precision fp32."
         raise NonFiniteError(listing(title, [self.place(index) for index in indices], SHOWN) + "\n" + advice)
-
-
-def lengths_of(prepared: Prepared) -> list[int]:
-    examples, chosen = prepared
-    return [int(examples.lengths[index]) for index in chosen]

@@ -17,6 +17,9 @@ from burnish.engine.runtime import Runtime
 class Update:
     """The ordinary way: every micro-batch adds to the gradient, then the optimizer moves all weights."""
 
+    moves_within = False
+    """Whether backward itself moves weights, so that what must not move them has to be known before."""
+
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.parameters: list[torch.nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
@@ -43,9 +46,10 @@ class Update:
     def clip(self, limit: float | None) -> float:
         """The norm of the gradient, which is then scaled down to `limit` where it is longer."""
         norm = self.norm()
-        if limit is not None and math.isfinite(norm) and norm > limit:
+        length = float(norm)  # one read: each waits for a GPU
+        if limit is not None and math.isfinite(length) and length > limit:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
-        return float(norm)
+        return length
 
     def move(self) -> None:
         """Moves the weights; the gradient stays for techniques to read."""
@@ -101,6 +105,8 @@ class InBackward(Update):
     meet moved weights. Lv et al. 2023, "Full Parameter Fine-tuning for Large Language Models with Limited Resources",
     arXiv:2306.09782, section 3.1.
     """
+
+    moves_within = True
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
