@@ -16,6 +16,8 @@ from burnish.core.rundir import RunFolder
 from burnish.data import audit
 from burnish.engine.inference import Engine
 from burnish.engine.runtime import Runtime
+from burnish.models.blocks import anatomy
+from burnish.models.fast.install import Fast, quicken
 from burnish.models.load import quiet, reopened, told
 from burnish.models.quantize import Quantize
 from burnish.recipe import Recipe
@@ -125,7 +127,13 @@ class Run:
             return opening(self.folder.model, load)
 
     def engine(self) -> Engine:
-        return Engine(self.model, self.learner, self.runtime)
+        return Engine(self.model, self.learner, self.runtime, passing=self.fast.passage.of)
+
+    @cached_property
+    def fast(self) -> Fast:
+        """The model goes packed, as in training, as far as it can."""
+        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return quicken(self.model, anatomy(inner), self.recipe.engine, self.recipe.method.positions)
 
     def predict(self, texts: Text | Sequence[Text]) -> list[dict[str, Any]]:
         """A prediction for each text, in order: what the task gives.

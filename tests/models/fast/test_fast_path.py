@@ -158,6 +158,36 @@ def test_the_last_block_asks_only_where_it_is_read(monkeypatch: pytest.MonkeyPat
     assert asked == [18, 3] and seen == [3]
 
 
+@pytest.mark.parametrize("architecture", ["bert", "llama", "mistral", "modernbert"])
+def test_the_kernel_of_gpus_is_asked_for_the_same(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel is told, computed here as its documentation says."""
+    from torch.nn.attention import varlen
+
+    calls: list[tuple[int, int]] = []
+
+    def reference(q: Any, k: Any, v: Any, ends: Any, same: Any, longest: int, most: int, *, scale: float, **told: Any) -> torch.Tensor:
+        back, ahead = told["window_size"]
+        calls.append((back, ahead))
+        assert ends.dtype == torch.int32 and ends is same and longest == most == int(ends.diff().max())
+        found = []
+        for first, last in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            behind = torch.arange(last - first)[:, None] - torch.arange(last - first)
+            seen = (behind <= back if back >= 0 else behind < 99) & (-behind <= ahead if ahead >= 0 else behind > -99)
+            parts = (one[first:last].transpose(0, 1) for one in (q, k, v))
+            options = {"scale": scale, "enable_gqa": told["enable_gqa"]}
+            found.append(torch.nn.functional.scaled_dot_product_attention(*parts, seen, **options).transpose(0, 1))
+        return torch.cat(found)
+
+    monkeypatch.setattr(varlen, "varlen_attn", reference)
+    monkeypatch.setattr(attention, "flash", lambda q: True)
+    model, plain = new(architecture, "SequenceClassification"), new(architecture, "SequenceClassification")
+    fast = quicken(model, anatomy(model), Engine())
+    assert fast.trimmed
+    assert_same(model, fast, plain, batch())
+    expected = {"bert": (-1, -1), "llama": (-1, 0), "mistral": (3, 0), "modernbert": (-1, -1)}[architecture]
+    assert expected in calls
+
+
 def test_a_neighbour_is_never_seen() -> None:
     for architecture in ("bert", "llama"):
         model = new(architecture, "TokenClassification").eval()

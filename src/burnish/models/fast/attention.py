@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from burnish.models.fast.layout import Spread
+from burnish.models.fast.layout import Layout, Spread
 from burnish.models.fast.passing import Passage, Passing
 
 NAME = "burnish"
@@ -66,17 +66,18 @@ def attend(
         raise Unsupported(", ".join(strange) or "a mask of its own")
     if now.capturing:
         raise CapturedKeys(key, value)
-    pairs = now.layout.whole
     if now.captured is not None:
-        (key, value), pairs = now.captured, now.layout.trimmed
+        key, value = now.captured
     causal = asked.get("is_causal")
     causal = bool(getattr(module, "is_causal", True)) if causal is None else causal
     window = window_of(asked.get("sliding_window"), causal)
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (n, H, D), (N, G, D) twice
     scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-    place = module.place if dropout else 0  # type: ignore[assignment]
+    if now.captured is None and not dropout and flash(q):
+        return flash_attention(q, k, v, now.layout, scale, causal, window)[None], None
+    place: Any = module.place if dropout else 0
     found = []
-    for asking, seen in pairs:
+    for asking, seen in now.layout.whole if now.captured is None else now.layout.trimmed:
         mask = allowed(asking, seen, causal, window)
         block = (asking.spread(q), seen.spread(k), seen.spread(v))
         kept = drawn(now, asking, seen, q.shape[1], place, dropout) if dropout else None
@@ -91,6 +92,34 @@ def window_of(said: Any, causal: bool) -> tuple[int, int] | None:
         return None
     back, ahead = (abs(one) + 1 for one in said) if isinstance(said, (tuple, list)) else (int(said), int(said))
     return (back, 1) if causal else (back, ahead)
+
+
+def flash(q: torch.Tensor) -> bool:
+    """Whether torch's flash kernel for sequences of different lengths takes these numbers: on CUDA, in two bytes each."""
+    return q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+
+
+def flash_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float, causal: bool, window: tuple[int, int] | None
+) -> torch.Tensor:
+    """All sequences in one kernel, without padding: `q` (N, H, D), `k` and `v` (N, G, D) -> (N, H, D). Dao 2023, "FlashAttention-2"."""
+    from torch.nn.attention import varlen
+
+    back, ahead = (-1, -1) if window is None else (window[0] - 1, window[1] - 1)
+    ends, longest = layout.ends, max(layout.lengths)
+    found: torch.Tensor = varlen.varlen_attn(
+        q,
+        k,
+        v,
+        ends,
+        ends,
+        longest,
+        longest,
+        scale=scale,
+        window_size=(back, 0 if causal else ahead),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return found
 
 
 def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] | None) -> torch.Tensor | None:

@@ -130,6 +130,11 @@ class Layout:
             self.queries = Side(counts, self.positions[self.read])
 
     @cached_property
+    def ends(self) -> torch.Tensor:
+        """(B + 1,) 0, and where each example ends."""
+        return torch.tensor(self.keys.starts, dtype=torch.int32).to(self.source.device)
+
+    @cached_property
     def all_rows(self) -> Rows:
         return Rows(self.slots, self.positions)
 

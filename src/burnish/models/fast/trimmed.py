@@ -100,8 +100,6 @@ def without_queries(queries: Sequence[nn.Module]) -> Iterator[None]:
 
 def trim(model: Any, anatomy: Anatomy, passage: Passage, spread: bool) -> None:
     """Gives the last block of a model that forward."""
-    name = anatomy.block_modules[-1]
-    block: nn.Module = model.get_submodule(name)
-    known = [one for one in anatomy.linears if one.startswith(f"{name}.") and QUERY.search(one)]
-    queries = [layer for layer in map(model.get_submodule, known) if getattr(layer, "out_features", 0)]
+    block: nn.Module = model.get_submodule(anatomy.block_modules[-1])
+    queries = [layer for name, layer in block.named_modules() if QUERY.search(name) and getattr(layer, "out_features", 0)]
     block.forward = Trimmed(block, queries, passage, spread)
