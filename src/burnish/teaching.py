@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from burnish.core.deferred import whole
 from burnish.core.errors import ModelError, count
 from burnish.core.protocols import Batch, Key, Learner
 from burnish.data import cache
@@ -100,7 +101,7 @@ class Teacher:
         from burnish.losses.distillation import Lesson, said, stacks
 
         output, settings = self.output(batch), self.settings
-        rows = [part.rows.float() for part in said(self.learner, output, batch)]
+        rows = [part.rows for part in said(self.learner, output, batch)]
         hidden, attention = ((stacks(output, kind) if getattr(settings, kind) else ()) for kind in ("hidden", "attention"))
         return Lesson(rows, hidden, attention)
 
@@ -114,7 +115,7 @@ class Teacher:
         from burnish.losses.distillation import said
 
         parts = said(self.learner, self.output(batch), batch)
-        return [packed([part.rows[part.owners == place].float() for part in parts]) for place in range(len(batch.examples))]
+        return [packed([whole(part.rows[part.owners == place]).float() for part in parts]) for place in range(len(batch.examples))]
 
     def losses(self, model: Any, batch: Batch) -> torch.Tensor:
         return self.learner.losses(model, batch)

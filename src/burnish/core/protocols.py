@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from burnish.core.deferred import Deferred, through
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -74,13 +76,18 @@ class Choices:
     """Where a model chooses one of C possibilities: what it says, what is right, and the example each choice belongs to.
 
     `logits` (S, C), `targets` (S,) of ids, `owners` (S,) of positions in the micro-batch; each counts `share` units in the loss
-    (an answer's start and end half a unit each). Choices stand in the order of their examples.
+    (an answer's start and end half a unit each). Choices stand in the order of their examples. Logits over a whole vocabulary may
+    not be there yet: `costs` asks for them in chunks.
     """
 
-    logits: torch.Tensor
+    logits: torch.Tensor | Deferred
     targets: torch.Tensor
     owners: torch.Tensor
     share: float = 1.0
+
+    def costs(self, loss: Callable[..., torch.Tensor], *beside: torch.Tensor | Deferred) -> torch.Tensor:
+        """(S, ...) what `loss` says of each choice by its logits (s, C), targets (s,), and rows that stand `beside` them."""
+        return through(loss, self.logits, self.targets, *beside)
 
 
 class Examples(Protocol):

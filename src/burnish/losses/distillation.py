@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from burnish.core.deferred import Deferred, whole
 from burnish.core.protocols import IGNORED, Batch, Key, Learner
 from burnish.losses.distill import Distill
-from burnish.losses.likelihood import Pointwise, by_example, squared_error
+from burnish.losses.likelihood import Pointwise, squared_error
 
 KINDS = {"hidden": "hidden_states", "attention": "attentions"}
 """What may be matched, and what transformers calls it."""
@@ -28,27 +29,25 @@ Stacks = Sequence[Sequence[torch.Tensor]]
 class Lesson:
     """What a teacher said of a batch: logits (S, C) of each kind of choice (or numbers (B, D)), and its insides where they are wanted."""
 
-    rows: Sequence[torch.Tensor]
+    rows: Sequence[torch.Tensor | Deferred]
     hidden: Stacks = ()
     attention: Stacks = ()
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a model said at each of S places: `rows` (S, C), the example each belongs to, the units each counts; whether it chose there."""
+    """What a model said at each of S places: `rows` (S, C), and the example each belongs to."""
 
-    rows: torch.Tensor
+    rows: torch.Tensor | Deferred
     owners: torch.Tensor
-    share: float
-    choosing: bool
 
 
 def said(learner: Learner, output: Any, batch: Batch) -> list[Said]:
     """The logits of all choices; where a task has none, the numbers that it predicts."""
     choices = learner.choices(output, batch)
     if choices:
-        return [Said(part.logits, part.owners, part.share, True) for part in choices]
-    return [Said(output.logits, torch.arange(len(batch.examples), device=output.logits.device), 1.0, False)]
+        return [Said(part.logits, part.owners) for part in choices]
+    return [Said(output.logits, torch.arange(len(batch.examples), device=output.logits.device))]
 
 
 def softened(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -127,23 +126,28 @@ class Distilled:
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """(B,) (1 - a) hard + a soft + w_h hidden + w_a attention, each summed over an example's units."""
-        lesson, size, share = self.teacher(batch), len(batch.examples), self.settings.weight
+        lesson, share = self.teacher(batch), self.settings.weight
         output = self.learner.forward(model, batch, **wanted(self.settings))
-        own = said(self.learner, output, batch)
-        choices = self.learner.choices(output, batch)
-        hard = by_example(choices, size, self.hard) if choices else squared_error(output.logits, batch.targets["labels"])
-        units = torch.zeros_like(hard)
-        soft = torch.zeros_like(hard)
-        for part, rows in zip(own, lesson.rows, strict=True):
-            soft = soft.index_add(0, part.owners, self.soft(part, rows) * part.share)
-            units = units.index_add(0, part.owners, torch.full_like(part.owners, part.share, dtype=units.dtype))
+        hard, soft, units = self.compared(output, batch, lesson.rows)
         return (1 - share) * hard + share * soft + units * self.unlike(output, lesson, batch)
 
-    def soft(self, own: Said, rows: torch.Tensor) -> torch.Tensor:
-        """(S,) how far the student is from what the teacher said."""
-        if not own.choosing:
-            return squared_error(own.rows, rows)
-        return softened(own.rows, fitted(rows, own.rows.shape[1]), self.settings.temperature)
+    def compared(self, output: Any, batch: Batch, taught: Sequence[torch.Tensor | Deferred]) -> Sequence[torch.Tensor]:
+        """(B,) each: what the student loses against its labels and against its teacher's rows, and how many units that is."""
+        choices = self.learner.choices(output, batch)
+        if not choices:
+            values = output.logits
+            hard, soft = squared_error(values, batch.targets["labels"]), squared_error(values, whole(taught[0]))
+            return hard, soft, torch.ones_like(hard)
+        total = torch.zeros(len(batch.examples), 3, device=choices[0].owners.device)
+        for part, rows in zip(choices, taught, strict=True):
+            total = total.index_add(0, part.owners, part.costs(self.both, rows) * part.share)
+        return total.unbind(dim=1)
+
+    def both(self, logits: torch.Tensor, targets: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """(S, 3) of choices: what each loses against its label and its teacher's row, and 1 for itself. The logits are asked for once."""
+        hard = self.hard(logits, targets)
+        soft = softened(logits, fitted(rows, logits.shape[1]), self.settings.temperature)
+        return torch.stack([hard, soft, torch.ones_like(hard)], dim=1)
 
     def unlike(self, output: Any, lesson: Lesson, batch: Batch) -> torch.Tensor | float:
         """(B,) how far the insides of the student are from the teacher's: weighted means over the matched blocks."""

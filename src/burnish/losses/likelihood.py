@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from burnish.core.deferred import DeferredGrid
 from burnish.core.protocols import IGNORED, Choices
 
 Pointwise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -25,7 +26,7 @@ def by_example(choices: Sequence[Choices], size: int, loss: Pointwise = cross_en
     """(B,) sums over each example's choices of `loss` times the share that a choice counts; `size` is B."""
     total = torch.zeros(size, device=choices[0].logits.device)
     for part in choices:
-        total = total.index_add(0, part.owners, loss(part.logits, part.targets) * part.share)
+        total = total.index_add(0, part.owners, part.costs(loss) * part.share)
     return total
 
 
@@ -34,13 +35,17 @@ def one_each(logits: torch.Tensor, targets: torch.Tensor, share: float = 1.0) ->
     return Choices(logits, targets, torch.arange(len(targets), device=targets.device), share)
 
 
-def of_tokens(logits: torch.Tensor, labels: torch.Tensor) -> Choices:
+def of_tokens(logits: torch.Tensor | DeferredGrid, labels: torch.Tensor, supervised: torch.Tensor | None = None) -> Choices:
     """A choice at each supervised token. `logits` (B, T, V), `labels` (B, T) of ids, IGNORED where nothing is supervised.
 
     The label of a position is what its own logits are compared with: a causal model's labels are shifted before (`next_tokens`).
+    `supervised` (B, T) is the mask of the labels that are not IGNORED, where the batch has it (as `read`). How many these are is
+    known from deferred logits, so that a GPU is not waited for.
     """
-    supervised = labels != IGNORED  # (B, T)
-    return Choices(logits[supervised], labels[supervised], supervised.nonzero()[:, 0])
+    supervised = labels != IGNORED if supervised is None else supervised
+    chosen = logits[supervised]  # (S, V)
+    owners, positions = torch.nonzero_static(supervised, size=len(chosen)).unbind(dim=1)  # (S,) each
+    return Choices(chosen, labels[owners, positions], owners)
 
 
 def of_labels(logits: torch.Tensor, targets: torch.Tensor) -> Choices:
@@ -48,11 +53,6 @@ def of_labels(logits: torch.Tensor, targets: torch.Tensor) -> Choices:
     pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1).flatten(0, 1)  # (B C, 2)
     owners = torch.arange(len(targets), device=targets.device).repeat_interleave(targets.shape[1])
     return Choices(pairs, targets.flatten().long(), owners, 1 / targets.shape[1])
-
-
-def token_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """-sum over an example's supervised tokens of log softmax(logits)[label], in nats: (B, T, V), (B, T) -> (B,)."""
-    return by_example([of_tokens(logits, labels)], len(labels))
 
 
 def next_tokens(labels: torch.Tensor) -> torch.Tensor:

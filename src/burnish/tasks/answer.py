@@ -191,12 +191,14 @@ class Answerer:
 
         chosen = list(indices)
         wanted = [name for name in ("start_positions", "end_positions") if name in examples.targets]
+        inputs = padded(examples.inputs, chosen, self.tokenizer.pad_token_id)
         return Batch(
-            inputs=padded(examples.inputs, chosen, self.tokenizer.pad_token_id),
+            inputs=inputs,
             targets={name: torch.from_numpy(np.asarray(examples.targets[name])[chosen]) for name in wanted},
             examples=chosen,
             weight=float(examples.weights[chosen].sum()),
             tokens=int(examples.lengths[chosen].sum()),
+            read=inputs["attention_mask"] == 1,
         )
 
     def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:

@@ -38,12 +38,14 @@ def collate(examples: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
 
     chosen = list(indices)
     labels = next_tokens(stacked(examples.targets["labels"], chosen, IGNORED))  # type: ignore[arg-type]  # (B, T)
+    supervised = labels != IGNORED
     return Batch(
         inputs=padded(examples.inputs, chosen, pad_id),
         targets={"labels": labels},
         examples=chosen,
-        weight=float((labels != IGNORED).sum()),
+        weight=float(supervised.sum()),
         tokens=int(examples.lengths[chosen].sum()),
+        read=supervised,
     )
 
 
@@ -54,7 +56,7 @@ def forward(model: nn.Module, batch: Batch, **wanted: Any) -> Any:
 def choices(output: Any, batch: Batch) -> list[Choices]:
     from burnish.losses.likelihood import of_tokens
 
-    return [of_tokens(output.logits, batch.targets["labels"])]
+    return [of_tokens(output.logits, batch.targets["labels"], batch.read)]
 
 
 def losses(model: nn.Module, batch: Batch) -> torch.Tensor:

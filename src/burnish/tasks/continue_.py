@@ -17,7 +17,7 @@ from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation
 from burnish.core.generation import Generation
 from burnish.core.passage import Change
-from burnish.core.protocols import IGNORED, Batch, Choices, Chosen, Inference, Key, Row
+from burnish.core.protocols import Batch, Choices, Chosen, Inference, Key, Row
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.core.view import View
@@ -193,12 +193,13 @@ class Continuer:
         """(B, 3): nats over each example's supervised tokens, how many these are, and those of the nats that end tokens cost."""
         import torch
 
-        from burnish.losses.likelihood import token_cross_entropy
+        from burnish.losses.likelihood import cross_entropy
 
-        labels, logits = batch.targets["labels"], model(**batch.inputs).logits
-        ends = labels.masked_fill(labels != self.tokenizer.eos_token_id, IGNORED) if self.task.end else torch.full_like(labels, IGNORED)
-        counts = (labels != IGNORED).sum(dim=1).float()
-        return torch.stack([token_cross_entropy(logits, labels), counts, token_cross_entropy(logits, ends)], dim=1)
+        (tokens,) = self.choices(self.forward(model, batch), batch)
+        nats = tokens.costs(cross_entropy)  # (S,)
+        ends = nats * (tokens.targets == self.tokenizer.eos_token_id) if self.task.end else torch.zeros_like(nats)
+        found = torch.stack([nats, torch.ones_like(nats), ends], dim=1)  # (S, 3)
+        return found.new_zeros(len(batch.examples), 3).index_add(0, tokens.owners, found)
 
     def evaluate(self, inference: Inference, examples: Encoded, rows: Sequence[Row]) -> Evaluation:
         """Loss and perplexity are means over tokens, ends included. Bits per byte are those of the text alone: without the ends, and

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from burnish.core.deferred import through
 from burnish.core.errors import DataError, count, listing
 from burnish.core.evaluation import Evaluation, Table
 from burnish.core.passage import Change
@@ -206,12 +207,13 @@ class Filler:
         inputs, pad = padded(examples.inputs, chosen, self.tokenizer.pad_token_id), self.tokenizer.pad_token_id
         tokens = int(examples.lengths[chosen].sum())
         if "words" not in examples.targets:
-            return Batch(inputs, {}, chosen, float(len(chosen)), tokens)
+            return Batch(inputs, {}, chosen, float(len(chosen)), tokens, inputs["input_ids"] == self.tokenizer.mask_token_id)
         read, truth = zip(*(self.hidden(examples, index, key) for index in chosen), strict=True)
         offsets, places = np.cumsum([0, *map(len, read)]), range(len(chosen))
         inputs["input_ids"] = stacked(Ragged(np.concatenate(read), offsets), places, pad)  # (B, T)
-        targets = {"labels": stacked(Ragged(np.concatenate(truth), offsets), places, IGNORED)}  # (B, T)
-        return Batch(inputs, targets, chosen, float((targets["labels"] != IGNORED).sum()), tokens)
+        labels = stacked(Ragged(np.concatenate(truth), offsets), places, IGNORED)  # (B, T)
+        asked = labels != IGNORED
+        return Batch(inputs, {"labels": labels}, chosen, float(asked.sum()), tokens, asked)
 
     def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
         return model(**batch.inputs, **wanted)
@@ -219,7 +221,7 @@ class Filler:
     def choices(self, output: Any, batch: Batch) -> list[Choices]:
         from burnish.losses.likelihood import of_tokens
 
-        return [of_tokens(output.logits, batch.targets["labels"])]
+        return [of_tokens(output.logits, batch.targets["labels"], batch.read)]
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         from burnish.losses.likelihood import by_example
@@ -231,15 +233,13 @@ class Filler:
         or, where blanks are to be filled, (M, 2 x GUESSES), the likeliest tokens and their probabilities."""
         import torch
 
-        labels = batch.targets.get("labels")
-        asked = labels != IGNORED if labels is not None else batch.inputs["input_ids"] == self.tokenizer.mask_token_id  # (B, T)
-        scores = model(**batch.inputs).logits[asked].float().log_softmax(dim=-1)  # (M of all examples, V)
-        best, tokens = scores.topk(1 if labels is not None else min(GUESSES, scores.shape[1]), dim=-1)
+        asked, labels = batch.read, batch.targets.get("labels")  # (B, T) each
+        assert asked is not None, "a batch of this task says which tokens it asks for"
+        logits = self.forward(model, batch).logits[asked]  # (M of all examples, V)
         if labels is None:
-            found = torch.cat([tokens.float(), best.exp()], dim=-1)
+            found = through(likeliest, logits)
         else:
-            nats = -scores.gather(1, labels[asked][:, None])
-            found = torch.cat([asked.nonzero()[:, 1:].float(), nats, tokens.float(), best.exp()], dim=-1)
+            found = torch.cat([asked.nonzero()[:, 1:].float(), through(compared, logits, labels[asked])], dim=-1)
         return found.split(asked.sum(dim=1).tolist())
 
     def evaluate(self, inference: Inference, examples: Encoded, rows: Sequence[Row]) -> Evaluation:
@@ -304,3 +304,20 @@ class Filler:
         asked = labels != IGNORED
         notes = [self.written(int(token)) if hidden else "" for token, hidden in zip(read, asked, strict=True)]
         return View([Strip("text", examples.inputs["input_ids"][index].tolist(), asked.tolist(), notes)])
+
+
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """(M, 2 x GUESSES) the likeliest tokens, and their probabilities, by logits (M, V)."""
+    import torch
+
+    best, tokens = logits.float().log_softmax(dim=-1).topk(min(GUESSES, logits.shape[1]), dim=-1)
+    return torch.cat([tokens.float(), best.exp()], dim=-1)
+
+
+def compared(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """(M, 3) the nats that the true token cost, the likeliest token and its probability, by logits (M, V)."""
+    import torch
+
+    scores = logits.float().log_softmax(dim=-1)
+    best, tokens = scores.max(dim=-1, keepdim=True)
+    return torch.cat([-scores.gather(1, truth[:, None]), tokens.float(), best.exp()], dim=-1)

@@ -234,13 +234,15 @@ class Rewriter:
         """Sources and targets. What the decoder reads stands where its labels do: `losses` moves it to the right as the model does."""
         chosen, pad = list(indices), self.tokenizer.pad_token_id
         labels = stacked(examples.targets["labels"], chosen, IGNORED)  # type: ignore[arg-type]  # (B, T)
+        written = labels != IGNORED
         inputs = padded({"input_ids": examples.inputs["input_ids"]}, chosen, pad)  # (B, S)
         return Batch(
-            inputs={**inputs, "decoder_input_ids": labels.masked_fill(labels == IGNORED, pad)},
+            inputs={**inputs, "decoder_input_ids": labels.masked_fill(~written, pad)},
             targets={"labels": labels},
             examples=chosen,
-            weight=float((labels != IGNORED).sum()),
+            weight=float(written.sum()),
             tokens=int(examples.lengths[chosen].sum()),
+            read=written,
         )
 
     def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
@@ -251,7 +253,7 @@ class Rewriter:
     def choices(self, output: Any, batch: Batch) -> list[Choices]:
         from burnish.losses.likelihood import of_tokens
 
-        return [of_tokens(output.logits, batch.targets["labels"])]
+        return [of_tokens(output.logits, batch.targets["labels"], batch.read)]
 
     def losses(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         from burnish.losses.likelihood import by_example

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from burnish.core.deferred import whole
 from burnish.core.errors import DataError, count, listing, nearest
 from burnish.core.evaluation import Evaluation, Section
 from burnish.core.passage import Change
@@ -308,14 +309,13 @@ class Tagger:
     def collate(self, examples: Encoded, indices: Sequence[int], key: Key) -> Batch:
         chosen = list(indices)
         fills = {"labels": IGNORED, "first": -1}
-        columns = {name: examples.targets[name] for name in fills if name in examples.targets}
-        return Batch(
-            inputs=padded(examples.inputs, chosen, self.tokenizer.pad_token_id),
-            targets={name: stacked(column, chosen, fills[name]) for name, column in columns.items()},  # type: ignore[arg-type]
-            examples=chosen,
-            weight=float(np.asarray(examples.weights)[chosen].sum()),
-            tokens=int(examples.lengths[chosen].sum()),
-        )
+        inputs = padded(examples.inputs, chosen, self.tokenizer.pad_token_id)
+        columns = {name: column for name, column in examples.targets.items() if name in fills}
+        targets = {name: stacked(column, chosen, fills[name]) for name, column in columns.items()}  # type: ignore[arg-type]
+        firsts = words.marked(targets["first"], inputs["input_ids"].shape[1])
+        read = firsts | (targets["labels"] != IGNORED) if "labels" in targets else firsts
+        weight = float(np.asarray(examples.weights)[chosen].sum())
+        return Batch(inputs, targets, chosen, weight, int(examples.lengths[chosen].sum()), read)
 
     def forward(self, model: nn.Module, batch: Batch, **wanted: Any) -> Any:
         return model(**batch.inputs, **wanted)
@@ -330,12 +330,11 @@ class Tagger:
 
         return by_example(self.choices(self.forward(model, batch), batch), len(batch.examples))  # (B,)
 
-    def outputs(self, model: nn.Module, batch: Batch) -> list[torch.Tensor]:
+    def outputs(self, model: nn.Module, batch: Batch) -> Sequence[torch.Tensor]:
         """The logits (W, C) of each window's words, taken at their first pieces."""
-        logits, firsts = model(**batch.inputs).logits, batch.targets["first"]  # (B, T, C), (B, W)
-        chosen = logits.gather(1, firsts.clamp(min=0)[:, :, None].expand(-1, -1, logits.shape[2]))  # (B, W, C)
-        numbers = (firsts >= 0).sum(dim=1).tolist()
-        return [row[:number] for row, number in zip(chosen, numbers, strict=True)]
+        firsts = batch.targets["first"]  # (B, W)
+        chosen = self.forward(model, batch).logits[words.marked(firsts, batch.inputs["input_ids"].shape[1])]  # (W of all windows, C)
+        return whole(chosen).split((firsts >= 0).sum(dim=1).tolist())
 
     def view(self, examples: Encoded, index: int) -> View:
         ids = examples.inputs["input_ids"][index].tolist()

@@ -13,10 +13,13 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from burnish.core.errors import DataError
 from burnish.data.encode import CHUNK
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -177,3 +180,9 @@ def groups(words: Sequence[Word], room: int) -> list[list[Word]]:
 def longest(words: Sequence[Word]) -> int:
     """Tokens of the longest word; blanks are none."""
     return max((word.size for word in words if word.start < word.end), default=0)
+
+
+def marked(places: torch.Tensor, length: int) -> torch.Tensor:
+    """(B, T) of `length` T: where the first pieces (B, W) of words stand, -1 for none. They rise from left to right, as a mask gives them."""
+    found = places.new_zeros(len(places), length + 1).bool()
+    return found.scatter(1, places % (length + 1), True)[:, :-1]  # -1 falls into the column that is left out

@@ -1,0 +1,141 @@
+"""Logits that are not there yet: a language model's scores over its whole vocabulary, computed in chunks when somebody needs them.
+
+A micro-batch of 4,096 tokens over a vocabulary of 128,000 has two gigabytes of logits in fp32, and a loss over them makes as much again,
+twice. What is wanted of each row is a number or a few, so that rows go through head and loss in chunks, of which one is there at a time;
+backward computes each chunk's logits again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174).
+That costs the head's forward once more, and is left out where the logits are few.
+
+Legend: B examples, T tokens, S rows, s rows of a chunk, D width, C classes (the vocabulary).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from burnish.core.errors import BurnishError
+
+if TYPE_CHECKING:
+    import torch
+
+KEPT = 2**25
+"""Logits of a micro-batch that are kept for backward, at most: more are computed again, in chunks."""
+
+CHUNK = 2**22
+"""Logits of a chunk."""
+
+FEWEST, MOST = 128, 16
+"""Rows that a chunk has at least, and chunks that there are at most, whatever the vocabulary.
+
+Backward adds a gradient as large as the head to the one before at every chunk: with few rows in each, that takes longer than the
+products themselves.
+"""
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """Logits (S, C) = `head`(`hidden`) of rows (S, D) that a model has computed, and of which nothing has been scored yet.
+
+    `head` gives (s, `size`) of any (s, D), row by row: what it makes of a row must not depend on the others. It is called anew for each
+    chunk, and again in backward where there are many; what it draws at random (dropout) is then drawn the same.
+    """
+
+    hidden: torch.Tensor
+    head: Callable[[torch.Tensor], torch.Tensor]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.size
+
+    @property
+    def device(self) -> torch.device:
+        return self.hidden.device
+
+    def __getitem__(self, chosen: torch.Tensor | slice) -> Deferred:
+        """Some of the rows, by a mask (S,), by their indices, or a stretch of them."""
+        return Deferred(self.hidden[chosen], self.head, self.size)
+
+    def split(self, rows: int) -> list[Deferred]:
+        """As torch's: parts of `rows` rows, the last of which may be shorter."""
+        return [Deferred(part, self.head, self.size) for part in self.hidden.split(rows)]
+
+    def whole(self) -> torch.Tensor:
+        """(S, C) all of them at once."""
+        return self.head(self.hidden)
+
+    def through(self, function: Callable[..., torch.Tensor], *beside: torch.Tensor | Deferred) -> torch.Tensor:
+        """`function`(logits (s, C), *each of `beside` (s, ...)) -> (s, ...) over all rows, of which logits are there for a chunk at a time.
+
+        What stands `beside` has a row for each of ours: targets, a teacher's logits, deferred or not. Gradients are those of the whole.
+        """
+        import torch
+        from torch.utils.checkpoint import checkpoint
+
+        def computed(hidden: torch.Tensor, *parts: torch.Tensor | Deferred) -> torch.Tensor:
+            return function(self.head(hidden), *map(whole, parts))
+
+        learning = torch.is_grad_enabled()
+        if learning and len(self) * self.size <= KEPT:
+            return computed(self.hidden, *beside)
+        rows = self.chunk()
+        found = [
+            checkpoint(computed, *parts, use_reentrant=False) if learning else computed(*parts)
+            for parts in zip(*(one.split(rows) for one in (self.hidden, *beside)), strict=True)
+        ]
+        return torch.cat(found)
+
+    def chunk(self) -> int:
+        """Rows of a chunk, so that all are about equally large; at least one, also where there are no rows."""
+        most = max(CHUNK // self.size, FEWEST, math.ceil(len(self) / MOST))
+        number = max(1, math.ceil(len(self) / most))
+        return max(1, math.ceil(len(self) / number))
+
+
+@dataclass(frozen=True)
+class DeferredGrid:
+    """Logits (B, T, C) of which only those at `read` (B, T) can be had: what a model gives in place of a tensor.
+
+    `rows` are those of the positions that are read, example by example and from left to right.
+    """
+
+    read: torch.Tensor
+    rows: Deferred
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.read.shape[0], self.read.shape[1], self.rows.size
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    def __getitem__(self, asked: torch.Tensor) -> Deferred:
+        """The rows at a mask (B, T), in the order that a tensor would give them. The mask `read` itself costs nothing.
+
+        Raises BurnishError where `asked` marks a position that is not read.
+        """
+        if asked is self.read:
+            return self.rows
+        if bool((asked & ~self.read).any()):
+            number = int((asked & ~self.read).sum())
+            raise BurnishError(
+                f"a task looks at {number:,} of {int(asked.sum()):,} positions that it had not marked, and whose logits were never computed: "
+                "its `collate` has to mark in `Batch.read` every position that `choices` and `outputs` look at."
+            )
+        return self.rows[asked[self.read]]
+
+
+def whole(logits: torch.Tensor | Deferred) -> torch.Tensor:
+    """(S, C) logits, whether they are there or not."""
+    return logits.whole() if isinstance(logits, Deferred) else logits
+
+
+def through(function: Callable[..., torch.Tensor], logits: torch.Tensor | Deferred, *beside: Any) -> torch.Tensor:
+    """`function`(logits (S, C), *beside) -> (S, ...), in chunks where the logits are not there yet (see `Deferred.through`)."""
+    return logits.through(function, *beside) if isinstance(logits, Deferred) else function(logits, *map(whole, beside))
