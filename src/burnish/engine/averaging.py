@@ -28,9 +28,13 @@ class Average(Technique):
         self.parameters = {name: weight for group in groups for name, weight in zip(group["names"], group["params"], strict=True)}
         self.average = {name: at_least_single(weight.detach().clone()) for name, weight in self.parameters.items()}
 
+    def share(self, step: int) -> float:
+        """1 - d: what the weights after update `step` count in the average."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
+
     @torch.no_grad()
     def updated(self, step: int) -> None:
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        share = self.share(step)
         for name, weight in self.parameters.items():
             self.average[name].lerp_(weight.to(self.average[name]), share)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ class EightBit(Spec):
 
     min_8bit_size: int = Field(default=4096, ge=1)
     """Parameters with fewer elements keep their state in 32 bits, which costs little and is steadier; 4096 or more."""
+
+    by_weight: ClassVar[bool] = False
+
+    decoupled: ClassVar[bool] = True
 
     def fault(self) -> str | None:
         """What this machine lacks to train with it: bitsandbytes is no part of Burnish itself."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.core.errors import ModelError, nearest
 from burnish.core.protocols import Anatomy
+from burnish.core.sizes import elements
 
 if TYPE_CHECKING:
     from torch import nn
@@ -134,7 +135,7 @@ def summary(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "lr": group["initial_lr"],
             "weight_decay": group["weight_decay"],
-            "parameters": sum(parameter.numel() for parameter in group["params"]),
+            "parameters": sum(elements(parameter) for parameter in group["params"]),
             "tensors": len(group["params"]),
             "first": group["names"][0],
         }

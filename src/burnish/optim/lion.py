@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ class Lion(Spec):
     """
 
     name: Literal["lion"] = "lion"
+
+    by_weight: ClassVar[bool] = True
+
+    decoupled: ClassVar[bool] = True
 
     lr: float = Field(default=1e-5, gt=0)
     """Peak learning rate, the distance each weight moves; 3e-6 to 3e-5, 3 to 10 times less than for adamw."""

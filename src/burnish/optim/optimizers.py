@@ -7,7 +7,7 @@ like any gradient; an L2 penalty, in other words.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,10 @@ class AdamW(Spec):
     """
 
     name: Literal["adamw"] = "adamw"
+
+    by_weight: ClassVar[bool] = True
+
+    decoupled: ClassVar[bool] = True
 
     lr: float = Field(default=5e-5, gt=0)
     """Peak learning rate; 1e-5 to 1e-4 for full fine-tuning, 1e-4 to 1e-3 for LoRA or a head alone."""
@@ -58,6 +62,10 @@ class Adam(Spec):
 
     name: Literal["adam"] = "adam"
 
+    by_weight: ClassVar[bool] = True
+
+    decoupled: ClassVar[bool] = False
+
     lr: float = Field(default=5e-5, gt=0)
     """Peak learning rate; 1e-5 to 1e-4 for full fine-tuning."""
 
@@ -85,6 +93,10 @@ class SGD(Spec):
     """
 
     name: Literal["sgd"] = "sgd"
+
+    by_weight: ClassVar[bool] = True
+
+    decoupled: ClassVar[bool] = False
 
     lr: float = Field(default=1e-2, gt=0)
     """Peak learning rate; 1e-3 to 1e-1, for nothing scales the gradient."""
@@ -121,6 +133,10 @@ class RMSprop(Spec):
     """
 
     name: Literal["rmsprop"] = "rmsprop"
+
+    by_weight: ClassVar[bool] = True
+
+    decoupled: ClassVar[bool] = False
 
     lr: float = Field(default=5e-5, gt=0)
     """Peak learning rate; 1e-5 to 1e-3."""
@@ -165,6 +181,10 @@ class Adafactor(Spec):
     """
 
     name: Literal["adafactor"] = "adafactor"
+
+    by_weight: ClassVar[bool] = False
+
+    decoupled: ClassVar[bool] = True
 
     lr: float = Field(default=1e-3, gt=0)
     """Largest relative step, a share of a weight matrix's own size; 3e-4 to 1e-2."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from burnish.core.protocols import Anatomy
+from burnish.core.sizes import elements
 from burnish.plan.formulas import formulas_of, letters, value, written
 
 
@@ -25,12 +25,6 @@ def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[st
         total[role] += elements(parameter)
         learning[role] += elements(parameter) if parameter.requires_grad else 0
     return [(role, total[role], learning[role]) for role in roles]
-
-
-def elements(parameter: Any) -> int:
-    """How many numbers a parameter stands for: where two are packed into a byte (nf4), its own shape does not tell."""
-    packed = getattr(parameter, "quant_state", None)
-    return int(parameter.numel()) if packed is None else math.prod(packed.shape)
 
 
 @dataclass

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from burnish import build
 from burnish.core.duration import Duration
 from burnish.core.errors import ModelError, count
 from burnish.core.protocols import Course, Objective, Technique
+from burnish.engine.averaging import Average
 from burnish.engine.batches import Budget
 from burnish.engine.memory import OnHost, offloaded, recompute_blocks
 from burnish.engine.settings import Train
@@ -19,6 +21,7 @@ from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
 from burnish.losses.distillation import Distilled
 from burnish.models.dropout import Dropout
+from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
 
 
 def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what, done, total: None) -> Step:
@@ -27,8 +30,12 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
     groups = recipe.selective.groups(parts.model, parts.anatomy, recipe.optimizer.lr, recipe.optimizer.weight_decay)
     objective = build.objective(parts)
     groups += beside(objective, recipe.optimizer.lr)
+    table = sparse_table(parts, groups)
     optimizer: Any = OnHost(recipe.optimizer.build, groups) if away(parts, "optimizer") else recipe.optimizer.build(groups)
     techniques = build.techniques(parts, course, optimizer)
+    if table is not None and decay_of(table.weight, groups):
+        average = next((technique for technique in techniques if isinstance(technique, Average)), None)
+        techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
     if settings.checkpoint_blocks is not None:
         recompute_blocks(parts.model, parts.anatomy.block_modules, settings.checkpoint_blocks)
@@ -47,6 +54,46 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         keeping=(lambda: offloaded(parts.runtime)) if away(parts, "activations") else nullcontext,
         place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
     )
+
+
+def sparse_table(parts: build.Parts, groups: Sequence[Mapping[str, Any]]) -> SparseTable | None:
+    """The input embeddings with only the rows that occur as a parameter, where that changes nothing; what came of it is told in the savings."""
+    weight = getattr(parts.model.get_input_embeddings(), "weight", None)  # type: ignore[operator]
+    if weight is None or not (parts.recipe.engine.savings.sparse_embedding and weight.requires_grad):
+        return None
+    inputs = parts.examples["train"].inputs
+    special = [*parts.tokenizer.all_special_ids, getattr(parts.model.config, "decoder_start_token_id", None)]
+    ids = [ragged.values for name, ragged in inputs.items() if name.endswith("input_ids")]
+    ids.append(np.array([token for token in special if token is not None]))
+    found = moves_absent_rows(parts, weight, decay_of(weight, groups)) or sparse_embedding(parts.model, ids)
+    if isinstance(found, str):
+        parts.savings.append(f"embedding: all rows learn, for {found}")
+        return None
+    parts.savings.append(found.told())
+    return found
+
+
+def moves_absent_rows(parts: build.Parts, weight: torch.nn.Parameter, decay: float) -> str | None:
+    """Why rows of the input embeddings might move that none of the encoded examples holds, otherwise than by a factor on all; None where not."""
+    recipe, optimizer = parts.recipe, parts.recipe.optimizer
+    if recipe.data.augment is not None:
+        return "rows in other words bring other tokens"
+    if parts.learner.redrawn:
+        return "what is drawn anew at each step brings other tokens"
+    if recipe.selective.l1 or recipe.selective.l2 or recipe.selective.l2_sp is not None:
+        return "penalties fall on rows that do not occur"
+    if not optimizer.by_weight:
+        return f"{optimizer.name} moves a weight by what others are"
+    if decay and not optimizer.decoupled:
+        return f"{optimizer.name} takes weight decay for a gradient"
+    if decay and weight.dtype.itemsize < 4:
+        return "weight decay is lost in the rounding of 16 bits"
+    return None
+
+
+def decay_of(weight: torch.nn.Parameter, groups: Sequence[Mapping[str, Any]]) -> float:
+    """The weight decay of the group that holds a parameter."""
+    return next((float(group["weight_decay"]) for group in groups if any(own is weight for own in group["params"])), 0.0)
 
 
 def beside(objective: Objective, lr: float) -> list[dict[str, Any]]:
