@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -52,10 +52,11 @@ def sequence(order: Order, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Budget:
-    """How large a micro-batch may be: at most so many examples, or so many token positions (padding included)."""
+    """How large a micro-batch may be: at most so many examples, or so many token positions (padding included, where it is `padded`)."""
 
     size: int
     unit: str = "tok"
+    padded: bool = True
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -66,13 +67,19 @@ class Budget:
     def fits(self, num_examples: int, longest: int) -> bool:
         return (num_examples if self.unit == "ex" else num_examples * longest) <= self.size
 
+    def taken(self, lengths: Sequence[int]) -> int:
+        """What a group of examples of these lengths takes of the budget."""
+        if self.unit == "ex":
+            return len(lengths)
+        return len(lengths) * max(lengths) if self.padded else sum(lengths)
+
     def halved(self, lengths: Sequence[int]) -> Budget | None:
         """Half of what the largest of these examples' micro-batches took, or None where it was a single example."""
-        largest = max(micro_batches(lengths, self), key=lambda group: len(group) * lengths[group[0]])
+        groups = [[lengths[position] for position in group] for group in micro_batches(lengths, self)]
+        largest = max(groups, key=replace(self, unit="tok").taken)
         if len(largest) == 1:
             return None
-        half = len(largest) // 2
-        return Budget(half if self.unit == "ex" else half * lengths[largest[0]], self.unit)
+        return replace(self, size=self.taken(largest[: len(largest) // 2]))
 
     def __str__(self) -> str:
         return f"{self.size}{self.unit}"
@@ -85,7 +92,7 @@ def micro_batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
     """
     groups: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda at: (-lengths[at], at)):
-        if groups and budget.fits(len(groups[-1]) + 1, lengths[groups[-1][0]]):
+        if groups and budget.taken([lengths[other] for other in (*groups[-1], position)]) <= budget.size:
             groups[-1].append(position)
         else:
             groups.append([position])
@@ -93,8 +100,9 @@ def micro_batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
 
 
 def positions(lengths: Sequence[int], budget: Budget) -> int:
-    """Token positions that a batch takes when it is cut within `budget`, padding included."""
-    return sum(len(group) * lengths[group[0]] for group in micro_batches(lengths, budget))
+    """Token positions that a batch takes when it is cut within `budget`, padding included where there is any."""
+    whole = replace(budget, unit="tok")
+    return sum(whole.taken([lengths[position] for position in group]) for group in micro_batches(lengths, budget))
 
 
 class MicroBatch:

@@ -48,6 +48,7 @@ def register() -> None:
     ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
 
 
+@torch.compiler.disable
 def attend(
     module: nn.Module,
     query: torch.Tensor,

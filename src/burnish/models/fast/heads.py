@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from burnish.core.deferred import Deferred, DeferredGrid
 from burnish.models.fast.body import Body
 from burnish.models.fast.layout import Layout
 from burnish.models.fast.passing import Passage, Passing
@@ -75,8 +76,6 @@ class Headed:
     def scores(self, hidden: torch.Tensor, read: torch.Tensor, now: Passing) -> Any:
         """A language model's scores at the positions `read` (B, T), to be computed when they are asked for."""
         from transformers.modeling_outputs import MaskedLMOutput
-
-        from burnish.core.deferred import Deferred, DeferredGrid
 
         if now.layout is None:
             hidden = hidden[read.flatten()]
