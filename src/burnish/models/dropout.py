@@ -23,6 +23,7 @@ from pydantic import Field
 from burnish.core.errors import ModelError, count
 from burnish.core.protocols import Anatomy
 from burnish.core.spec import Spec
+from burnish.models.frozen import first_stack, frozen_blocks, hold_still
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +70,10 @@ class Dropout(Spec):
     last: LastBlocks | None = None
     """Another probability in the last blocks, such as {blocks: 2, p: 0.3}."""
 
+    frozen: bool = False
+    """Whether the lowest blocks drop values too where nothing in them or below learns: noise that only hides what they know, and that
+    keeps what they give from being computed once."""
+
 
 PLACES = ("head", "attention", "feed_forward", "embeddings")
 
@@ -93,9 +98,10 @@ class Switch:
 
 @dataclass
 class Dropping:
-    """Drops where an architecture has no dropout of its own, as a hook of a module."""
+    """Drops where an architecture has no dropout of its own, as a hook of a module; `draw` does so in place of torch's own dropout."""
 
     p: float = 0.0
+    draw: Callable[[Any, float], Any] | None = None
 
     def __call__(self, module: nn.Module, found: Any) -> Any:
         """The tensor, or the first of several, with values dropped while `module` is training."""
@@ -105,7 +111,7 @@ class Dropping:
             return found
         if isinstance(found, tuple):
             return (self(module, found[0]), *found[1:])
-        return F.dropout(found, self.p)
+        return F.dropout(found, self.p) if self.draw is None else self.draw(found, self.p)
 
     def output(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         return self(module, output)
@@ -113,9 +119,13 @@ class Dropping:
 
 @dataclass
 class Dropouts:
-    """Every probability of dropout in a model, to be read and turned while it trains; `own` are those that it began with."""
+    """Every probability of dropout in a model, to be read and turned while it trains; `own` are those that it began with.
+
+    The lowest `still` blocks, and the embeddings below them, drop nothing, for nothing learns there.
+    """
 
     switches: Sequence[Switch]
+    still: int = 0
     own: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +140,10 @@ class Dropouts:
         """The probabilities of each place, in words."""
         found = {place: sorted({switch.probability for switch in self.switches if switch.place == place}) for place in PLACES}
         ends = {place: dict.fromkeys((values[0], values[-1])) for place, values in found.items() if values}
-        return ", ".join(f"{place} {' to '.join(f'{value:g}' for value in values)}" for place, values in ends.items())
+        told = [f"{place} {' to '.join(f'{value:g}' for value in values)}" for place, values in ends.items()]
+        return ", ".join(
+            [*told, *([f"none in the lowest {count(self.still, 'block')} and below, where nothing learns"] if self.still else [])]
+        )
 
     def raise_by(self, amount: float, most: float) -> None:
         """Every probability becomes what it was at first plus `amount`, but not more than `most` (or than it was)."""
@@ -159,7 +172,25 @@ def place_dropout(model: Any, anatomy: Anatomy, spec: Dropout) -> Dropouts:
             switch.probability = float(spec.all or 0) if wanted is None else wanted
     if spec.last is not None:
         switches += set_last(inner, anatomy, spec.last, switches)
-    return Dropouts(switches)
+    blocks = 0 if spec.frozen else frozen_blocks(model, anatomy)
+    return Dropouts(stilled(inner, anatomy, switches, blocks) if blocks else switches, blocks)
+
+
+def stilled(model: Any, anatomy: Anatomy, switches: Sequence[Switch], blocks: int) -> list[Switch]:
+    """Lets nothing be dropped in the lowest `blocks` and in the embeddings below them; gives the switches that are left.
+
+    Of an encoder-decoder these are the encoder's: its decoder's embeddings keep their dropout.
+    """
+    hold_still(model, anatomy, blocks)
+    others = {name.rpartition(".")[0].rpartition(".")[0] for name in anatomy.block_modules[first_stack(anatomy) :]}
+    elsewhere = {id(module) for name in others for module in model.get_submodule(name).modules()}
+    left = []
+    for switch in switches:
+        if switch.place == "embeddings" and id(switch.owner) not in elsewhere:
+            switch.probability = 0.0
+        elif switch.block is None or switch.block >= blocks:
+            left.append(switch)
+    return left
 
 
 def set_last(model: Any, anatomy: Anatomy, last: LastBlocks, switches: Sequence[Switch]) -> list[Switch]:
