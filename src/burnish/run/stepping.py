@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
 from burnish.losses.distillation import Distilled
 from burnish.models.dropout import Dropout
+from burnish.models.fast.compiled import compile_blocks
 from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
 
 
@@ -37,6 +39,8 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         average = next((technique for technique in techniques if isinstance(technique, Average)), None)
         techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
+    if recipe.engine.compile:
+        compile_blocks(parts.model, parts.anatomy)
     if settings.checkpoint_blocks is not None:
         recompute_blocks(parts.model, parts.anatomy.block_modules, settings.checkpoint_blocks)
     return Step(
@@ -51,6 +55,7 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         prepare=build.rewording(parts, str(parts.runtime.device), tell),
         techniques=[*techniques, update] if isinstance(update, Scaled) else techniques,
         update=update,
+        passing=parts.fast.passage.of,
         keeping=(lambda: offloaded(parts.runtime)) if away(parts, "activations") else nullcontext,
         place=lambda index: parts.gathered.rows["train"][parts.examples["train"].rows[index]].place,
     )
@@ -110,8 +115,9 @@ def away(parts: build.Parts, what: str) -> bool:
 
 
 def budget(settings: Train, parts: build.Parts) -> Budget:
-    """The micro-batch to begin with: where weights move within backward, the whole batch."""
-    return Budget(settings.batch_size, "ex") if settings.in_backward else settings.micro_batch or parts.runtime.budget
+    """The micro-batch to begin with: where weights move within backward, the whole batch. Packed, only real tokens count."""
+    found = Budget(settings.batch_size, "ex") if settings.in_backward else settings.micro_batch or parts.runtime.budget
+    return replace(found, padded=not parts.fast.unpadded)
 
 
 def make_update(parts: build.Parts, optimizer: Any, techniques: Sequence[Technique]) -> Update:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from burnish.core.protocols import Course
 from burnish.core.rundir import RunFolder, next_free
 from burnish.core.sizes import elements
 from burnish.engine import checkpoint
-from burnish.engine.batches import Budget, Order, positions
+from burnish.engine.batches import Budget, Order
 from burnish.engine.callbacks import Recorder
 from burnish.engine.events import Began, Evaluated, Event, Listener, Noted, Working
 from burnish.engine.inference import Engine
@@ -32,13 +32,13 @@ from burnish.optim.groups import summary
 from burnish.plan.parameters import by_role
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
-from burnish.run.drawing import drawing
+from burnish.run.drawing import drawing, upcoming
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
+from burnish.run.savings import saving_notes
 from burnish.run.stepping import make_step, memory_notes, turning_notes, warmup_warnings
 
 Source = str | Path | Mapping[str, Any] | Recipe
-LOOKED_AT = 100
 SEEN = 64
 """Training rows on which before and after are compared where there are no validation rows."""
 
@@ -144,6 +144,7 @@ class Session:
         )
         gathered.warnings += warmup_warnings(recipe.schedule.warmup, plan.total_steps)
         step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps), tell)
+        step.upcoming = upcoming(recipe, order)
         session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
         session.restore(note)
         session.record(recipe)
@@ -162,7 +163,7 @@ class Session:
         if newest is not None:
             self.progress = checkpoint.load(newest, self.trained)
             if self.progress.budget:
-                self.step.budget = Budget.parse(self.progress.budget)
+                self.step.budget = replace(Budget.parse(self.progress.budget), padded=self.step.budget.padded)
             note(f"going on after step {self.progress.step}")
         self.folder.rewind_metrics(self.progress.step, self.progress.evaluated)
 
@@ -214,7 +215,7 @@ class Session:
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
             "groups": summary(self.step.optimizer.param_groups),
-            "notes": [self.saving(), *drawn["notes"], *self.told()],
+            "notes": [*saving_notes(self.parts, self.order, self.step), *drawn["notes"], *self.told()],
         }
 
     def told(self) -> list[str]:
@@ -224,17 +225,8 @@ class Session:
             *selective,
             *memory_notes(self.parts),
             *turning_notes(self.parts),
-            *self.parts.savings,
             *(self.parts.teaching.notes if self.parts.teaching else []),
         ]
-
-    def saving(self) -> str:
-        """What micro-batches of like length leave out, counted on the first batches."""
-        batches = [self.order.batch(step) for step in range(min(self.order.steps_per_epoch, LOOKED_AT))]
-        lengths = [[int(self.step.examples.lengths[index]) for index in batch] for batch in batches]
-        whole = sum(len(batch) * max(batch) for batch in lengths)
-        cut = sum(positions(batch, self.step.budget) for batch in lengths)
-        return f"micro-batches of like length: {1 - cut / whole:.0%} fewer positions computed than in whole padded batches"
 
     def train(self) -> str:
         self.try_before()

@@ -14,6 +14,7 @@ from burnish.engine.memory import recompute_blocks
 from burnish.engine.savings import Engine, Savings
 from burnish.models.blocks import anatomy
 from burnish.models.fast import attention, layout
+from burnish.models.fast.dropout import key_dropouts
 from burnish.models.fast.install import Fast, quicken
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 60, "pad_token_id": 0}
@@ -261,3 +262,36 @@ def test_what_gives_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) 
     assert not fast.unpadded and "differs" in fast.reasons["unpadded"]
     monkeypatch.undo()
     assert_same(model, fast, new("bert", "SequenceClassification"), batch())
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "modernbert"])
+def test_dropout_drops_the_same_however_a_batch_is_cut_and_trimmed(architecture: str) -> None:
+    head = "SequenceClassification"
+    probabilities = {"attention_dropout": 0.3} if architecture in ("llama", "modernbert") else {}
+
+    def dropping(**savings: bool) -> tuple[Any, Fast]:
+        model = new(architecture, head, **probabilities)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.3
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.3
+        fast = quicken(model, anatomy(model), Engine(savings=Savings(**savings)))
+        key_dropouts(model, fast.passage)
+        return model.train(), fast
+
+    def outputs(model: Any, fast: Fast, cuts: list[list[int]]) -> torch.Tensor:
+        whole, found = batch(), {}
+        for cut in cuts:
+            longest = max(LENGTHS[at] for at in cut)
+            inputs = {name: value[cut][:, :longest] for name, value in whole.inputs.items()}
+            part = Batch(inputs, {}, cut, 1.0, 1)
+            with fast.passage.of(part, cut, (7, 3)):
+                found |= dict(zip(cut, model(**inputs).logits, strict=True))
+        return torch.stack([found[at] for at in range(len(LENGTHS))])
+
+    model, fast = dropping()
+    at_once = outputs(model, fast, [[0, 1, 2, 3, 4]])
+    assert torch.allclose(at_once, outputs(model, fast, [[4, 2], [0], [3, 1]]), atol=1e-5)
+    assert torch.allclose(at_once, outputs(*dropping(trimmed=False), [[0, 1, 2, 3, 4]]), atol=1e-5)
+    assert not torch.allclose(at_once, outputs(model.eval(), fast, [[0, 1, 2, 3, 4]]), atol=1e-2)

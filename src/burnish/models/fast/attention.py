@@ -5,6 +5,8 @@ Legend: H heads, G heads of keys and values, N tokens, n rows that ask, b exampl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from burnish.models.fast.layout import Layout, Spread
+from burnish.models.fast.masks import attention_kept, masked, scale
 from burnish.models.fast.passing import Passage, Passing
 
 NAME = "burnish"
@@ -73,16 +76,15 @@ def attend(
     causal = bool(getattr(module, "is_causal", True)) if causal is None else causal
     window = window_of(asked.get("sliding_window"), causal)
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (n, H, D), (N, G, D) twice
-    scale = q.shape[-1] ** -0.5 if scaling is None else scaling
+    size = q.shape[-1] ** -0.5 if scaling is None else scaling
     if now.captured is None and not dropout and flash(q):
-        return flash_attention(q, k, v, now.layout, scale, causal, window)[None], None
-    place: Any = module.place if dropout else 0
+        return flash_attention(q, k, v, now.layout, size, causal, window)[None], None
+    drop = dropping(module, now, q.shape[1], dropout) if dropout else None
     found = []
     for asking, seen in now.layout.whole if now.captured is None else now.layout.trimmed:
         mask = allowed(asking, seen, causal, window)
-        block = (asking.spread(q), seen.spread(k), seen.spread(v))
-        kept = drawn(now, asking, seen, q.shape[1], place, dropout) if dropout else None
-        found.append(asking.joined(attention(*block, mask, causal, scale, kept, dropout)))
+        block = attention(asking.spread(q), seen.spread(k), seen.spread(v), mask, causal, size, drop and partial(drop, asking))
+        found.append(asking.joined(block))
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
 
 
@@ -142,12 +144,17 @@ def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] 
     return mask[:, None]
 
 
-def drawn(now: Passing, asking: Spread, seen: Spread, heads: int, place: int, p: float) -> torch.Tensor:
-    """(b, H, Q, T) which attention is kept."""
-    slots = torch.tensor([now.slots[example] for example in asking.examples], device=asking.positions.device)
-    from burnish.models.fast import dropout as keyed
+def dropping(module: Any, now: Passing, heads: int, p: float) -> Callable[[Spread, torch.Tensor], torch.Tensor]:
+    """What drops weights (b, H, Q, T) of the tokens that ask: by key, or by torch's generator where the recipe says so."""
+    if not module.passage.keyed:
+        return lambda asking, weights: F.dropout(weights, p)
+    key = now.key_at(module.place)
 
-    return keyed.attention_kept(slots, asking.positions, heads, seen.size[1], place, now.key, p)
+    def drop(asking: Spread, weights: torch.Tensor) -> torch.Tensor:
+        slots = torch.tensor([now.slots[example] for example in asking.examples], device=weights.device)
+        return masked(weights, attention_kept(slots, asking.positions, heads, weights.shape[-1], module.place, key, p), scale(p))
+
+    return drop
 
 
 def attention(
@@ -156,22 +163,21 @@ def attention(
     v: torch.Tensor,
     mask: torch.Tensor | None,
     causal: bool,
-    scale: float,
-    kept: torch.Tensor | None,
-    p: float,
+    size: float,
+    drop: Callable[[torch.Tensor], torch.Tensor] | None,
 ) -> torch.Tensor:
     """`q` (b, Q, H, D), `k` and `v` (b, T, G, D) -> (b, Q, H, D)."""
     q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-    if kept is None:
+    if drop is None:
         shared = q.shape[1] != k.shape[1]
-        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and mask is None, scale=scale, enable_gqa=shared)
+        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and mask is None, scale=size, enable_gqa=shared)
         return found.transpose(1, 2)
     if q.shape[1] != k.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for tensor in (k, v))
-    scores = (q * scale) @ k.transpose(2, 3)  # (b, H, Q, T)
+    scores = (q * size) @ k.transpose(2, 3)  # (b, H, Q, T)
     if mask is None and causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
-    return ((weights * kept / (1 - p)) @ v).transpose(1, 2)
+    return (drop(weights) @ v).transpose(1, 2)

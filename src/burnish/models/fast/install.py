@@ -16,6 +16,7 @@ import torch
 from burnish.core.protocols import Anatomy, Batch
 from burnish.models.fast import attention
 from burnish.models.fast.body import Body
+from burnish.models.fast.dropout import key_dropouts
 from burnish.models.fast.heads import Headed, Reading
 from burnish.models.fast.passing import Passage
 from burnish.models.fast.trimmed import trim
@@ -29,13 +30,18 @@ CLOSE = {torch.float32: 1e-4, torch.float64: 1e-8}
 ROUGH = 5e-2
 """The same for weights in fewer bits."""
 
+TWO_SIDED = "a decoder's tokens look at an encoder's, which stand beside them"
+
 PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of attention that packed sequences can have; others (chunked, linear) look at what stands beside."""
 
 
 @dataclass
 class Fast:
-    """What of the fast path a model goes: where it does not, `reasons` says why, by the name of the saving."""
+    """What of the fast path a model goes: where it does not, `reasons` says why, by the name of the saving.
+
+    `keyed` is at how many places dropout is drawn by key, and how many there are.
+    """
 
     passage: Passage = field(default_factory=Passage)
     unpadded: bool = False
@@ -43,6 +49,7 @@ class Fast:
     deferred: bool = False
     reading: Reading = "all"
     reasons: dict[str, str] = field(default_factory=dict)
+    keyed: tuple[int, int] = (0, 0)
 
 
 class Differs(Exception):
@@ -54,24 +61,25 @@ def quicken(model: Any, anatomy: Anatomy, engine: Any, virtual: int = 0) -> Fast
 
     `virtual` tokens before each text are none of its own: with them a model goes its own way.
     """
-    wanted = engine.savings
-    unpadded, trimmed, deferred = wanted.unpadded, wanted.trimmed, wanted.supervised_logits
+    wanted, fast = engine.savings, Fast()
+    if engine.dropout == "keyed":
+        fast.keyed = key_dropouts(model, fast.passage)
+    asked = [name for name in ("unpadded", "trimmed", "supervised_logits") if getattr(wanted, name)]
     if virtual:
-        reason = "virtual tokens stand before each text"
-        return Fast(reasons=dict.fromkeys([name for name in ("unpadded", "trimmed", "supervised_logits") if getattr(wanted, name)], reason))
+        fast.reasons = dict.fromkeys(asked, "virtual tokens stand before each text")
+        return fast
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    fast = Fast()
     two_sided = bool(inner.config.is_encoder_decoder)
-    fast.deferred = deferred and inner.get_output_embeddings() is not None
-    fast.unpadded = unpadded and not two_sided
-    if unpadded and two_sided:
-        fast.reasons["unpadded"] = "an encoder's and a decoder's tokens stand beside each other in cross-attention"
+    fast.deferred = wanted.supervised_logits and inner.get_output_embeddings() is not None
+    fast.unpadded = wanted.unpadded and not two_sided
+    if two_sided:
+        fast.reasons = dict.fromkeys(asked[: asked.index("supervised_logits")] if fast.deferred else asked, TWO_SIDED)
     if not fast.deferred and not fast.unpadded:
         return fast
     with still(model):
         fast.reading = reading_of(inner)
         if fast.unpadded:
-            fast.reasons |= pack(inner, anatomy, fast, trimmed)
+            fast.reasons |= pack(inner, anatomy, fast, wanted.trimmed)
         if fast.deferred and not fast.unpadded:
             put_aside(inner, fast)
     return fast
@@ -92,7 +100,7 @@ def pack(inner: Any, anatomy: Anatomy, fast: Fast, trimmed: bool) -> dict[str, s
         headed.deferred = fast.deferred
         return trim_last(inner, anatomy, fast, headed) if trimmed else {}
     fast.unpadded = False
-    return {"unpadded": reason or "its positions cannot be counted for each text"}
+    return dict.fromkeys(("unpadded", "trimmed") if trimmed else ("unpadded",), reason or "its positions cannot be counted for each text")
 
 
 def trim_last(inner: Any, anatomy: Anatomy, fast: Fast, headed: Headed) -> dict[str, str]:
