@@ -81,3 +81,24 @@ def test_place_moves_inputs_and_targets_and_memory_is_measured() -> None:
     assert batch.inputs["input_ids"].device == batch.targets["labels"].device == runtime.device and batch.slots == 6
     assert runtime.peak_memory() > 50e6
     runtime.release()
+
+
+def test_pinning_leaves_batches_as_they_are_where_no_gpu_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batch() -> Batch:
+        return Batch({"input_ids": torch.ones(2, 3)}, {"labels": torch.ones(2)}, [0, 1], 2.0, 5, torch.ones(2, 3))
+
+    runtime, pinned = Runtime("cpu"), list[torch.Tensor]()
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor + 1)
+    assert torch.equal(runtime.pin(batch()).inputs["input_ids"], torch.ones(2, 3)) and not pinned
+    runtime.device = torch.device("cuda")
+    found = runtime.pin(batch())
+    assert found.read is not None and len(pinned) == 3
+    assert all(tensor.flatten()[0] == 2 for tensor in (found.inputs["input_ids"], found.targets["labels"], found.read))
+
+
+def test_on_a_cpu_the_seed_is_that_of_torch() -> None:
+    Runtime("cpu").seed(3, 5)
+    seed = torch.initial_seed()
+    drawn = torch.rand(4)
+    torch.manual_seed(seed)
+    assert torch.equal(torch.rand(4), drawn)

@@ -1,4 +1,4 @@
-"""What a run tells of how its rows are drawn and how its classes are weighed: tables for plan.json, sentences for header and report."""
+"""How a run's rows are drawn and its classes weighed: tables for plan.json, sentences for header and report, and what comes next."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from burnish import build
 from burnish.core.errors import count
+from burnish.engine.ahead import Upcoming
+from burnish.engine.batches import Order
 from burnish.recipe import Recipe
 
 SHOWN = 8
@@ -45,8 +47,18 @@ def order_notes(recipe: Recipe) -> list[str]:
 
 
 def rewording_notes(recipe: Recipe) -> list[str]:
-    """A sentence where rows are put in other words."""
-    return [recipe.data.augment.told()] if recipe.data.augment is not None else []
+    """A sentence where rows are put in other words, and one where training has to wait for it."""
+    augment = recipe.data.augment
+    if augment is None:
+        return []
+    waits = recipe.engine.savings.prefetch and not augment.pure
+    return [augment.told(), *(["prefetch: left out, for a function of yours rewords rows and may compute as it likes"] if waits else [])]
+
+
+def upcoming(recipe: Recipe, order: Order) -> Upcoming | None:
+    """What says which batches to prepare while a step computes; None where each is prepared in its turn."""
+    augment = recipe.data.augment
+    return order.batch if recipe.engine.savings.prefetch and (augment is None or augment.pure) else None
 
 
 def listed(each: list[str]) -> str:

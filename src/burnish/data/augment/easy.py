@@ -38,6 +38,7 @@ class Synonyms(Spec):
 
     name: Literal["synonyms"] = "synonyms"
     word_for_word: ClassVar[bool] = True
+    pure: ClassVar[bool] = True
 
     rate: float = Field(default=0.1, gt=0, le=1)
     """Share of a text's words that are replaced, one at least; 0.05 to 0.2."""
@@ -57,6 +58,7 @@ class Insert(Spec):
 
     name: Literal["insert"] = "insert"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = True
 
     rate: float = Field(default=0.1, gt=0, le=1)
     """Words that are put in, as a share of those that the text has, one at least; 0.05 to 0.1."""
@@ -76,6 +78,7 @@ class Swap(Spec):
 
     name: Literal["swap"] = "swap"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = True
 
     rate: float = Field(default=0.1, gt=0, le=1)
     """Exchanges, as a share of the text's words, one at least; 0.05 to 0.1."""
@@ -90,6 +93,7 @@ class Delete(Spec):
 
     name: Literal["delete"] = "delete"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = True
 
     rate: float = Field(default=0.1, gt=0, lt=1)
     """Share of a text's words that are left out, one at least; 0.05 to 0.1."""
@@ -107,6 +111,7 @@ class Punctuate(Spec):
 
     name: Literal["punctuate"] = "punctuate"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = True
 
     rate: float = Field(default=0.2, gt=0, le=1)
     """Signs that are put in, as a share of the text's words, one at least; the paper draws from one sign to 0.3."""

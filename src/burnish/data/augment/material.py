@@ -37,6 +37,11 @@ class Augmentation(Protocol):
         """Whether each word stays one word in its place, so that a tag of its own still fits it."""
         ...
 
+    @property
+    def pure(self) -> bool:
+        """Whether new words come of the passage and the generator given alone, so that they may be found in a thread beside training."""
+        ...
+
     def build(self, material: Material) -> Drawn:
         """Raises DataError where something that it needs is missing, and says how to get it."""
         ...

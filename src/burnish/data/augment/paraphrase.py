@@ -29,6 +29,7 @@ class Paraphrase(Spec):
 
     name: Literal["paraphrase"] = "paraphrase"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = False
 
     callable: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """The function as module:function, found where Python finds modules (set PYTHONPATH for a file of your own)."""

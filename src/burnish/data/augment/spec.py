@@ -42,6 +42,11 @@ class Augment(Spec):
             "and only synonyms replace word for word"
         )
 
+    @property
+    def pure(self) -> bool:
+        """Whether rows may be reworded in a thread beside training: no step computes with torch, or draws from generators that are shared."""
+        return all(step.pure for step in self.steps)
+
     def build(self, texts: Callable[[], Sequence[str]], device: str, tell: Callable[[str, int, int], None]) -> list[Drawn]:
         """The steps, ready to be taken. Raises DataError where one lacks something."""
         material = Material(texts, frozenset(word.lower() for word in self.keep), self.seed, device, tell)

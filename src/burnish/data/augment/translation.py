@@ -45,6 +45,7 @@ class BackTranslation(Spec):
 
     name: Literal["back_translation"] = "back_translation"
     word_for_word: ClassVar[bool] = False
+    pure: ClassVar[bool] = True
 
     there: str = Field(min_length=1)
     """The encoder-decoder model that translates into the other language: a folder or a hub id, such as Helsinki-NLP/opus-mt-en-de."""
