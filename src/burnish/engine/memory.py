@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from burnish.core.errors import ModelError
 from burnish.engine.runtime import Runtime
@@ -33,7 +33,10 @@ class Recomputed:
         # A cache of keys and values would be written to twice; training has no use for one.
         kept = [uncached(value) for value in args]
         named: dict[str, Any] = {name: False if name == "use_cache" else uncached(value) for name, value in kwargs.items()}
-        return checkpoint(self.forward, *kept, use_reentrant=False, **named)
+        # Keyed dropout counts how often a place was gone through: the second computation has to count like the first.
+        passage = getattr(self.block, "passage", None)
+        around = noop_context_fn if passage is None else passage.computed_twice
+        return checkpoint(self.forward, *kept, use_reentrant=False, context_fn=around, **named)
 
 
 def uncached(value: Any) -> Any:

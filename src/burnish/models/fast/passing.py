@@ -6,7 +6,7 @@ Legend: B examples in a micro-batch, T tokens of the longest, N tokens of all wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Passing:
     `lengths` are the examples' tokens. `layout` says how they lie where they are packed, None where they are padded; `known` are
     the sets of rows that hidden states may have on the way: all tokens, and those that the head reads. In the last block keys and
     values are first captured, of all tokens, and then asked by those that are read. `closing` puts things back when the pass is over.
+    `visits` counts how often each place where something is drawn at random was gone through.
     """
 
     batch: Batch
@@ -51,6 +52,7 @@ class Passing:
     capturing: bool = False
     captured: tuple[torch.Tensor, torch.Tensor] | None = None
     closing: ExitStack = field(default_factory=ExitStack)
+    visits: dict[int, int] = field(default_factory=dict)
 
     def rows_of(self, count: int) -> Rows | None:
         """Which tokens `count` rows are of, by their number (one set holds the other, so that sets of one size are the same).
@@ -59,12 +61,40 @@ class Passing:
         """
         return next((rows for rows in self.known if len(rows) == count), None)
 
+    def key_at(self, place: int) -> tuple[int, ...]:
+        """What is drawn at a place depends on this: (seed, step), and from the second visit on its number.
+
+        Some modules are gone through several times: by blocks that share their weights (ALBERT), at both ends of T5's stacks. To capture
+        keys and values is no visit, for the block is then computed.
+        """
+        visit = self.visits.get(place, 0)
+        if not self.capturing:
+            self.visits[place] = visit + 1
+        return self.key if visit == 0 else (*self.key, visit)
+
+
+class Revisiting:
+    """Around a block that is computed again: it finds the counts of visits that its first computation found."""
+
+    def __init__(self, now: Passing) -> None:
+        self.now, self.found = now, dict(now.visits)
+
+    def __enter__(self) -> None:
+        self.outside, self.now.visits = self.now.visits, dict(self.found)
+
+    def __exit__(self, *error: object) -> None:
+        self.now.visits = self.outside
+
 
 class Passage:
-    """Where the modules of one model find the micro-batch that goes through it; `now` is None outside of a pass."""
+    """Where the modules of one model find the micro-batch that goes through it; `now` is None outside of a pass.
+
+    `keyed` says whether dropout is drawn by key, or by torch's generator.
+    """
 
     def __init__(self) -> None:
         self.now: Passing | None = None
+        self.keyed = False
 
     @contextmanager
     def of(self, batch: Batch, slots: Sequence[int], key: tuple[int, int]) -> Iterator[Passing]:
@@ -77,3 +107,7 @@ class Passage:
                 yield now
         finally:
             self.now = before
+
+    def computed_twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """What stands around a block that is about to be computed, and around the same block when backward computes it again."""
+        return nullcontext(), nullcontext() if self.now is None else Revisiting(self.now)
