@@ -46,7 +46,6 @@ def key_dropouts(model: nn.Module, passage: Passage) -> tuple[int, int]:
     (`dropout.place_dropout`).
     """
     passage.keyed = True
-    passage.keyed = True
     modules = numbered(model)
     hooks = list(droppings(modules))
     probabilities = [hook.p for hook in hooks]
