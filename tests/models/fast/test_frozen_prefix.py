@@ -57,7 +57,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def deep_models(tiny_bert: Path, tiny_llama: Path, tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Models of four blocks that drop values, with weights of every size."""
     found = {"tiny_t5": tiny_t5}
-    sizes = {"num_hidden_layers": 4, "hidden_dropout_prob": 0.2}
+    sizes = {"num_hidden_layers": 4, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.1, "attention_dropout": 0.1}
     for name, source in (("tiny_bert", tiny_bert), ("tiny_llama", tiny_llama)):
         folder = found[name] = tmp_path_factory.mktemp("deep") / name
         config = transformers.AutoConfig.from_pretrained(source)

@@ -19,7 +19,8 @@ from burnish.models.blocks import anatomy
 from burnish.models.dropout import Dropout, place_dropout
 from burnish.models.fast.dropout import attention_kept, drop, key_dropouts
 from burnish.models.fast.install import quicken
-from burnish.models.fast.passing import Passage, Rows
+from burnish.models.fast.layout import Rows
+from burnish.models.fast.passing import Passage
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50, "pad_token_id": 0}
 KEY = (5, 2)

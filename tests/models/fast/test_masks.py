@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from burnish.models.fast import masks
+from burnish.models.fast.layout import Rows
 from burnish.models.fast.masks import attention_kept, head_keys, kept, masked, row_keys, scale
-from burnish.models.fast.passing import Rows
 
 KEY = (7, 3)
 ALL = (1 << 64) - 1

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from burnish.models.dropout import NAMED, Dropping, reads
+from burnish.models.fast.layout import Rows
 from burnish.models.fast.masks import attention_kept, head_keys, kept, masked, row_keys, scale
-from burnish.models.fast.passing import Passage, Passing, Rows
+from burnish.models.fast.passing import Passage, Passing
 
 __all__ = ["Keyed", "attention_kept", "drop", "key_dropouts", "keys_of"]
 

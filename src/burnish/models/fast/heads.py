@@ -6,13 +6,14 @@ Legend: B examples, T tokens of the longest, N tokens of all, S rows that are re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from burnish.core.deferred import Deferred, DeferredGrid
 from burnish.models.fast.body import Body
-from burnish.models.fast.layout import Layout
+from burnish.models.fast.layout import Layout, Rows
 from burnish.models.fast.passing import Passage, Passing
 from burnish.models.fast.trimmed import WORTH
 
@@ -79,21 +80,37 @@ class Headed:
 
         if now.layout is None:
             hidden = hidden[read.flatten()]
-        elif now.layout.read is None:
-            places = self.places(now, torch.tensor(now.layout.lengths), read.shape[1])
-            assert places is not None
-            hidden = hidden.index_select(0, places.to(hidden.device))
-        grid: Any = DeferredGrid(read, Deferred(hidden, self.head, self.model.get_output_embeddings().weight.shape[0]))
+            owners, positions = torch.nonzero_static(read, size=len(hidden)).unbind(dim=1)
+            rows = Rows(torch.tensor(list(now.slots), device=read.device)[owners], positions)
+        else:
+            places = now.layout.read
+            if places is None:
+                found = self.places(now, torch.tensor(now.layout.lengths), read.shape[1])
+                assert found is not None
+                places = found.to(hidden.device)
+                hidden = hidden.index_select(0, places)
+            rows = now.layout.all_rows.taken(places)
+        head = partial(self.head, now, dict(now.visits))
+        size = self.model.get_output_embeddings().weight.shape[0]
+        grid: Any = DeferredGrid(read, Deferred(hidden, head, size, (rows.slots, rows.positions)))
         return MaskedLMOutput(logits=grid)
 
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(s, V) of (s, D)."""
+    def head(self, now: Passing, visits: dict[int, int], hidden: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """(s, V) of (s, D), the rows of these tokens: what is dropped on the way depends on them alone, whichever chunk they are in.
+
+        `visits` are those of the time when the body had been gone through.
+        """
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
         inputs: dict[str, Any] = {"input_ids": ids}
         if self.model.config.is_encoder_decoder:
             inputs = {"encoder_outputs": (hidden[None],), "decoder_input_ids": ids}
-        with self.body.handing_out(hidden[None]):
-            logits: torch.Tensor = self.own(**inputs).logits[0]
+        known = now.known, now.visits
+        now.known, now.visits = [Rows(slots, positions)], dict(visits)
+        try:
+            with self.body.handing_out(hidden[None]):
+                logits: torch.Tensor = self.own(**inputs).logits[0]
+        finally:
+            now.known, now.visits = known
         return logits
 
     def alone(self, hidden: torch.Tensor, inputs: Mapping[str, Any], now: Passing) -> Any:

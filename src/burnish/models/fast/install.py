@@ -104,6 +104,7 @@ def pack(inner: Any, anatomy: Anatomy, fast: Fast, trimmed: bool) -> dict[str, s
 
 
 def trim_last(inner: Any, anatomy: Anatomy, fast: Fast, headed: Headed) -> dict[str, str]:
+    """Trims the last block of a packed body, its rows left alone or put back among the others; the reason where both give something else."""
     block = inner.get_submodule(anatomy.block_modules[-1])
     own, reason = vars(block).get("forward"), ""
     headed.trimmed = True

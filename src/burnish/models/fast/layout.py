@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from burnish.models.fast.passing import Rows
-
 WASTE = 1.25
 """A group's padded tokens over its real ones at most, beyond `SHORT` tokens."""
 
@@ -22,6 +20,20 @@ SHORT = 48
 
 LARGEST = 2**18
 """b T^2 of a group at most, so that the scores of one head stay in the processor's caches."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which token each of n rows of a hidden state is of: `slots` (n,) places in the global batch, `positions` (n,) within the example."""
+
+    slots: torch.Tensor
+    positions: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def taken(self, indices: torch.Tensor) -> Rows:
+        return Rows(self.slots[indices], self.positions[indices])
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from burnish.models.fast.passing import Rows
+from burnish.models.fast.layout import Rows
 
 LANES, LEVELS = 4, 1 << 16
 GAMMA, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

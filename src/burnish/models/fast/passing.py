@@ -8,28 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
 from burnish.core.protocols import Batch
-
-if TYPE_CHECKING:
-    from burnish.models.fast.layout import Layout
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Which token each of n rows of a hidden state is of: `slots` (n,) places in the global batch, `positions` (n,) within the example."""
-
-    slots: torch.Tensor
-    positions: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.slots)
-
-    def taken(self, indices: torch.Tensor) -> Rows:
-        return Rows(self.slots[indices], self.positions[indices])
+from burnish.models.fast.layout import Layout, Rows
 
 
 @dataclass
