@@ -71,8 +71,7 @@ class Dropout(Spec):
     """Another probability in the last blocks, such as {blocks: 2, p: 0.3}."""
 
     frozen: bool = False
-    """Whether the lowest blocks drop values too where nothing in them or below learns: noise that only hides what they know, and that
-    keeps what they give from being computed once."""
+    """Whether the lowest blocks drop values too where nothing learns in them or below: noise that only hides what they know."""
 
 
 PLACES = ("head", "attention", "feed_forward", "embeddings")
