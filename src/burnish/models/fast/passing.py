@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from burnish.core.protocols import Batch
+from burnish.core.protocols import Batch, Key
 from burnish.models.fast.layout import Layout, Rows
 
 
@@ -28,7 +28,7 @@ class Passing:
 
     batch: Batch
     slots: Sequence[int]
-    key: tuple[int, int]
+    key: Key
     lengths: Sequence[int] = ()
     layout: Layout | None = None
     known: list[Rows] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Passage:
         self.keyed = False
 
     @contextmanager
-    def of(self, batch: Batch, slots: Sequence[int], key: tuple[int, int]) -> Iterator[Passing]:
+    def of(self, batch: Batch, slots: Sequence[int], key: Key) -> Iterator[Passing]:
         """Within, `batch` goes through: forward, and backward too, for blocks may be computed again there."""
         mask = batch.inputs.get("attention_mask")
         lengths = [] if mask is None else mask.sum(dim=1).tolist()
