@@ -110,7 +110,7 @@ def flash_attention(
 
     back, ahead = (-1, -1) if window is None else (window[0] - 1, window[1] - 1)
     ends, longest = layout.ends, max(layout.lengths)
-    found: torch.Tensor = varlen.varlen_attn(
+    found: Any = varlen.varlen_attn(
         q,
         k,
         v,
@@ -139,6 +139,7 @@ def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] 
     if narrow and window is not None:
         mask = mask & (behind < window[0]) & (behind > -window[1])
     if seen.index is not None:
+        assert seen.real is not None, "a block with padding knows what is real"
         mask = mask & seen.real[:, None, :]
         mask = mask | (~mask.any(dim=-1, keepdim=True))  # padding that asks sees something, or its softmax would be no number
     return mask[:, None]

@@ -51,7 +51,7 @@ class Body:
         self.own: Callable[..., Any] = module.forward
         self.given: torch.Tensor | None = None
         self.reaching = False
-        configs = (getattr(one, "config", None) for one in module.modules())
+        configs: Iterator[Any] = (getattr(one, "config", None) for one in module.modules())
         self.configs = list({id(config): config for config in configs if hasattr(config, "_attn_implementation")}.values())
         module.forward = self.forward
 

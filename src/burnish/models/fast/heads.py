@@ -95,7 +95,9 @@ class Headed:
         grid: Any = DeferredGrid(read, Deferred(hidden, head, size, (rows.slots, rows.positions)))
         return MaskedLMOutput(logits=grid)
 
-    def head(self, now: Passing, visits: dict[int, int], hidden: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def head(
+        self, now: Passing, visits: dict[int, int], hidden: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
         """(s, V) of (s, D), the rows of these tokens: what is dropped on the way depends on them alone, whichever chunk they are in.
 
         `visits` are those of the time when the body had been gone through.

@@ -114,7 +114,7 @@ class Unpadding(torch.autograd.Function):
         return padded.index_select(0, back)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         whole = gradient.new_zeros(ctx.length, *gradient.shape[1:])
         return whole.index_copy_(0, ctx.saved_tensors[0], gradient), None
 

@@ -45,8 +45,8 @@ class Trimmed:
         try:
             with without_queries(self.queries):
                 self.forward(hidden, *args, **named)
-        except CapturedKeys as found:
-            now.captured = (found.key, found.value)
+        except CapturedKeys as keys:
+            now.captured = (keys.key, keys.value)
         finally:
             now.capturing = False
         if now.captured is None:
@@ -101,5 +101,5 @@ def without_queries(queries: Sequence[nn.Module]) -> Iterator[None]:
 def trim(model: Any, anatomy: Anatomy, passage: Passage, spread: bool) -> None:
     """Gives the last block of a model that forward."""
     block: nn.Module = model.get_submodule(anatomy.block_modules[-1])
-    queries = [layer for name, layer in block.named_modules() if QUERY.search(name) and getattr(layer, "out_features", 0)]
+    queries = [layer for name, layer in block.named_modules() if QUERY.search(name) and hasattr(layer, "out_features")]
     block.forward = Trimmed(block, queries, passage, spread)
