@@ -36,15 +36,17 @@ products themselves.
 
 @dataclass(frozen=True)
 class Deferred:
-    """Logits (S, C) = `head`(`hidden`) of rows (S, D) that a model has computed, and of which nothing has been scored yet.
+    """Logits (S, C) = `head`(`hidden`, *`marks`) of rows (S, D) that a model has computed, and of which nothing has been scored yet.
 
     `head` gives (s, `size`) of any (s, D), row by row: what it makes of a row must not depend on the others. It is called anew for each
-    chunk, and again in backward where there are many; what it draws at random (dropout) is then drawn the same.
+    chunk, and again in backward where there are many; what it draws at random is then drawn the same, by torch's generator or by what
+    `marks` (S,) say of each row (which token it is of).
     """
 
     hidden: torch.Tensor
-    head: Callable[[torch.Tensor], torch.Tensor]
+    head: Callable[..., torch.Tensor]
     size: int
+    marks: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -59,15 +61,16 @@ class Deferred:
 
     def __getitem__(self, chosen: torch.Tensor | slice) -> Deferred:
         """Some of the rows, by a mask (S,), by their indices, or a stretch of them."""
-        return Deferred(self.hidden[chosen], self.head, self.size)
+        return Deferred(self.hidden[chosen], self.head, self.size, tuple(mark[chosen] for mark in self.marks))
 
     def split(self, rows: int) -> list[Deferred]:
         """As torch's: parts of `rows` rows, the last of which may be shorter."""
-        return [Deferred(part, self.head, self.size) for part in self.hidden.split(rows)]
+        parts = zip(*(one.split(rows) for one in (self.hidden, *self.marks)), strict=True)
+        return [Deferred(hidden, self.head, self.size, tuple(marks)) for hidden, *marks in parts]
 
     def whole(self) -> torch.Tensor:
         """(S, C) all of them at once."""
-        return self.head(self.hidden)
+        return self.head(self.hidden, *self.marks)
 
     def through(self, function: Callable[..., torch.Tensor], *beside: torch.Tensor | Deferred) -> torch.Tensor:
         """`function`(logits (s, C), *each of `beside` (s, ...)) -> (s, ...) over all rows, of which logits are there for a chunk at a time.
@@ -77,18 +80,18 @@ class Deferred:
         import torch
         from torch.utils.checkpoint import checkpoint
 
-        def computed(hidden: torch.Tensor, *parts: torch.Tensor | Deferred) -> torch.Tensor:
-            return function(self.head(hidden), *map(whole, parts))
+        def computed(hidden: torch.Tensor, marks: tuple[torch.Tensor, ...], *parts: torch.Tensor | Deferred) -> torch.Tensor:
+            return function(self.head(hidden, *marks), *map(whole, parts))
 
         learning = torch.is_grad_enabled()
         if learning and len(self) * self.size <= KEPT:
-            return computed(self.hidden, *beside)
+            return computed(self.hidden, self.marks, *beside)
         rows = self.chunk()
-        found = [
-            checkpoint(computed, *parts, use_reentrant=False) if learning else computed(*parts)
-            for parts in zip(*(one.split(rows) for one in (self.hidden, *beside)), strict=True)
-        ]
-        return torch.cat(found)
+        chunks = zip(self.split(rows), *(one.split(rows) for one in beside), strict=True)
+        if not learning:
+            return torch.cat([computed(own.hidden, own.marks, *parts) for own, *parts in chunks])
+        # The rows are told apart from what goes with them, for checkpoint looks among its arguments for the device.
+        return torch.cat([checkpoint(computed, own.hidden, own.marks, *parts, use_reentrant=False) for own, *parts in chunks])
 
     def chunk(self) -> int:
         """Rows of a chunk, so that all are about equally large; at least one, also where there are no rows."""
