@@ -23,6 +23,9 @@ from burnish.engine.progress import Selection
 
 MakeRecipe = Callable[..., dict[str, Any]]
 
+WHOLE = {"savings": {"sparse_embedding": False}}
+"""So that checkpoints hold the very tables that the model has."""
+
 
 def weights(run: burnish.Run) -> dict[str, torch.Tensor]:
     return load_file(run.folder.model / "model.safetensors")
@@ -139,7 +142,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], No
 @pytest.mark.parametrize(("metric", "value"), [("loss", 0.1), ("accuracy", 0.9)])
 def test_keep_best_keeps_the_best_weights(recipe: MakeRecipe, scripted: Callable[..., None], metric: str, value: float) -> None:
     scripted({3: 1 - value, 6: value})
-    run = burnish.train(recipe(train={"keep_best": metric, "evaluate_every": "1st", "save_limit": 1}, schedule="constant"))
+    run = burnish.train(recipe(train={"keep_best": metric, "evaluate_every": "1st", "save_limit": 1}, schedule="constant", engine=WHOLE))
     evaluations = {line["step"]: line for line in lines(run, "evaluation")}
     assert [step for step, line in evaluations.items() if line["best"]] == [1, 6]
     assert (run.summary["kept_step"], run.summary["best"]) == (6, {"metric": metric, "value": value, "step": 6})
@@ -156,7 +159,7 @@ def test_keep_best_keeps_the_best_weights(recipe: MakeRecipe, scripted: Callable
 
 
 def test_without_keep_best_the_last_weights_are_kept(recipe: MakeRecipe) -> None:
-    run = burnish.train(recipe(train={"evaluate_every": "1st"}))
+    run = burnish.train(recipe(train={"evaluate_every": "1st"}, engine=WHOLE))
     last = load_file(checkpoint.folder_of(run.folder, 10) / "model.safetensors")
     assert all(torch.equal(tensor, last[name]) for name, tensor in weights(run).items())
     assert run.summary["best"] is None and run.metrics["validation"] == pytest.approx(lines(run, "evaluation")[-1]["metrics"], abs=1e-6)
@@ -164,7 +167,7 @@ def test_without_keep_best_the_last_weights_are_kept(recipe: MakeRecipe) -> None
 
 def test_early_stopping_ends_the_run(recipe: MakeRecipe, scripted: Callable[..., None]) -> None:
     scripted({1: 0.4, 2: 0.3, 4: 0.2, 7: 0.1})
-    run = burnish.train(recipe(train={"keep_best": "loss", "patience": 2, "evaluate_every": "1st", "duration": "50ep"}))
+    run = burnish.train(recipe(train={"keep_best": "loss", "patience": 2, "evaluate_every": "1st", "duration": "50ep"}, engine=WHOLE))
     assert run.summary["ended"] == "early stopping: no better in 2 evaluations"
     assert (run.summary["steps"], run.summary["kept_step"]) == (6, 4)
     assert [line["best"] for line in lines(run, "evaluation")] == [True, True, False, True, False, False]

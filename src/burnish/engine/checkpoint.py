@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on exactly, whole or not at all, in safetensors and JSON.
 
     step-00000200/
-      model.safetensors      parameters that learn, and persistent buffers
+      model.safetensors      parameters that learn (of a sparse embedding the rows that occur), and persistent buffers
       optimizer.safetensors  the optimizer's state, keyed `parameter name|entry`
       techniques.safetensors what techniques keep (such as averaged weights), keyed `number|name`
       state.json             progress, and what of the optimizer's and the techniques' state is no tensor
