@@ -156,6 +156,36 @@ def find_lr(
 
 
 @app.command()
+def verify(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write what was found as JSON too; - prints it alone.")
+    ] = None,
+) -> None:
+    """Show on a recipe's own rows that savings, micro-batches, resuming and saving change nothing but rounding; exit code 1 where they do."""
+    from burnish.recipe import load
+    from burnish.terminal import show_checks
+
+    changes, alone = overrides or [], output == "-"
+    load(recipe, changes)
+    with display(error=alone) as listener:
+        from burnish.experiment import verify as check
+
+        found = check(recipe, changes, [listener])
+    text = json.dumps(found.to_json(), indent=2)
+    if alone:
+        print(text)
+    else:
+        show_checks(console(), found)
+    if output is not None and not alone:
+        with disk_errors(f"Writing {output}"):
+            Path(output).write_text(text + "\n", encoding="utf-8")
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write the HTML report of a run again."""
     from burnish.core.rundir import RunFolder
@@ -317,10 +347,10 @@ def console(error: bool = False) -> Any:
     return Console(stderr=error, width=None if sys.stdout.isatty() else 160)
 
 
-def display() -> Any:
+def display(error: bool = False) -> Any:
     from burnish.terminal import Display
 
-    return Display(console())
+    return Display(console(error))
 
 
 def conclude(path: Path) -> None:
