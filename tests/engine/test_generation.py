@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from burnish.core.generation import Generation
 from burnish.engine.inference import Engine
@@ -16,7 +25,7 @@ from burnish.engine.signals import StopRequested
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [5, 6], [2, 2, 9], [30, 31, 32, 33]]
 END = 2
-FAMILIES = ("llama", "gpt2", "bart")
+FAMILIES = ("llama", "gpt2", "qwen2", "bart")
 
 
 def lively(model: Any) -> Any:
@@ -31,10 +40,14 @@ def lively(model: Any) -> Any:
 
 
 def model_of(family: str) -> Any:
+    torch.manual_seed(4)
     size = {"vocab_size": 40, "bos_token_id": 1, "eos_token_id": END, "pad_token_id": END}
     if family == "llama":
         small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
         return lively(LlamaForCausalLM(LlamaConfig(**size, **small)))
+    if family == "qwen2":
+        small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32}
+        return lively(Qwen2ForCausalLM(Qwen2Config(**size, **small)))
     if family == "gpt2":
         return lively(GPT2LMHeadModel(GPT2Config(**size, n_embd=16, n_layer=2, n_head=2, n_positions=64)))
     small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -86,20 +99,41 @@ def test_drawn_texts_are_a_function_of_the_seed(model: Any) -> None:
     assert drawn(0) != greedy
 
 
-def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    generation = Generation(max_new_tokens=6)
+@pytest.mark.parametrize("after", [0, 4])
+def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(model: Any, after: int) -> None:
+    """At once, and when texts are under way: those go on from what is written."""
+    generation = Generation(max_new_tokens=12, temperature=0.8)
     expected = engine(model).generate(PROMPTS, generation)
-    generate, sizes = model.generate, []
+    sizes: list[int] = []
 
-    def cramped(**options: Any) -> Any:
-        sizes.append(len(options["input_ids"]))
-        if sizes[-1] > 2:
+    def cramped(module: Any, args: Any, options: dict[str, Any]) -> None:
+        sizes.append(len(options["decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"]))
+        if sizes[-1] > 2 and len(sizes) > after:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(**options)
 
-    monkeypatch.setattr(model, "generate", cramped)
+    model.register_forward_pre_hook(cramped, with_kwargs=True)
     assert engine(model).generate(PROMPTS, generation) == expected
-    assert max(sizes) > 2
+    assert max(sizes[: after + 1]) > 2 and 0 < max(sizes[-10:]) <= 2
+
+
+def test_a_single_text_that_does_not_fit_is_told(model: Any) -> None:
+    def cramped(module: Any, args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(cramped)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine(model).generate(PROMPTS, Generation(max_new_tokens=3))
+
+
+def test_a_drawn_text_does_not_depend_on_its_neighbours(model: Any) -> None:
+    generation = Generation(max_new_tokens=12, temperature=1.0)
+    together = engine(model).generate(PROMPTS, generation)
+    assert len({tuple(one.ids) for one in together}) > 3
+    others = [[7, 7, 7, 7], *PROMPTS[1:]]
+    assert engine(model).generate(others, generation)[1:] == together[1:]
+    assert engine(model).generate(PROMPTS[:2], generation) == together[:2]
+    alike = engine(model).generate([PROMPTS[0]] * 4, generation)
+    assert alike[0] == together[0] and len({tuple(one.ids) for one in alike}) > 1
 
 
 def test_training_is_left_as_it_was(model: Any) -> None:

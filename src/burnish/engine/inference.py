@@ -12,13 +12,14 @@ import torch
 
 from burnish.core.generation import Generation
 from burnish.core.protocols import Batch, Key, Objective, Written
-from burnish.engine import generation as writing
 from burnish.engine.batches import Budget, micro_batches
+from burnish.engine.generation import Refilled, decoder_of, write
 from burnish.engine.runtime import Runtime, is_out_of_memory, undisturbed
 
 # Without gradients a position costs a small part of the memory it costs in training.
 WIDER = 4
 EVALUATION: Key = (0,)
+WRITTEN = "texts written"
 
 Found = TypeVar("Found")
 
@@ -55,19 +56,47 @@ class Engine:
             return in_order(self.through(groups, forward, "examples read"), len(examples))
 
     def generate(self, prompts: Sequence[Sequence[int]], generation: Generation) -> list[Written]:
-        """What the model writes after each prompt, in the prompts' own order."""
+        """What the model writes after each prompt, in the prompts' own order.
+
+        Drawn tokens are a function of the seed, the prompt and its number, not of what else is written (but in beam search).
+        """
         if not prompts:
             return []
-        lengths = [len(prompt) + generation.max_new_tokens for prompt in prompts]
-        groups = micro_batches(lengths, Budget(self.budget.size * WIDER // generation.beams or 1))
+        room = Budget(self.budget.size * WIDER // generation.beams or 1)
+        with undisturbed(self.model), self.runtime.autocast():
+            decoder = decoder_of(self.model, generation)
+            if decoder is not None:
+                return self.refill(Refilled(decoder, prompts, generation, self.runtime.device, room, self.budget), len(prompts))
+            return self.in_groups(prompts, generation, room)
 
-        def write(group: list[int]) -> list[Written]:
+    def in_groups(self, prompts: Sequence[Sequence[int]], generation: Generation, room: Budget) -> list[Written]:
+        """Prompts of like length together, until the longest text of each group ends."""
+
+        def work(group: list[int]) -> list[Written]:
             self.runtime.seed(generation.seed, group[0])
-            with self.runtime.autocast():
-                return writing.write(self.model, [prompts[index] for index in group], generation, self.runtime.device, self.check)
+            return write(self.model, [prompts[index] for index in group], generation, self.runtime.device, self.check, group)
 
-        with undisturbed(self.model):
-            return in_order(self.through(groups, write, "texts written"), len(prompts))
+        groups = micro_batches([len(prompt) + generation.max_new_tokens for prompt in prompts], room)
+        return in_order(self.through(groups, work, WRITTEN), len(prompts))
+
+    def refill(self, texts: Refilled, total: int) -> list[Written]:
+        """Every text, each place given on as it ends; where memory runs out, the same with half as many at a time."""
+        found: dict[int, Written] = {}
+        self.tell(WRITTEN, 0, total)
+        while texts.busy:
+            self.check()
+            try:
+                over = texts.step()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not texts.halve():
+                    raise
+                over = None
+            if over is None:
+                self.runtime.release()
+            elif over:
+                found.update((text.index, text.written) for text in over)
+                self.tell(WRITTEN, len(found), total)
+        return [found[index] for index in range(total)]
 
     def through(
         self, groups: list[list[int]], work: Callable[[list[int]], Sequence[Found]], what: str

@@ -1,4 +1,4 @@
-"""Writes texts after a batch of prompts, through transformers' `generate`.
+"""Writes texts after a whole batch of prompts, through transformers' `generate`: what every model can do, and what is compared with.
 
 Legend: B prompts, T tokens of the longest prompt, W tokens written.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from burnish.core.generation import Generation
 from burnish.core.protocols import Written
+from burnish.engine.generation.draws import Drawn, matrix_of
 
 
 def write(
@@ -20,11 +22,14 @@ def write(
     generation: Generation,
     device: torch.device,
     check: Callable[[], None],
+    indices: Sequence[int] | None = None,
 ) -> list[Written]:
     """What the model writes after each prompt, until one of its end tokens or `max_new_tokens`.
 
     A decoder's prompts are padded on the left, so that the first token written follows the prompt's last; an encoder's sources
-    on the right. `check` is called at every token and may raise. The mask is made of lengths, so that a padding token that is also an end token stays visible within a prompt.
+    on the right. `check` is called at every token and may raise. The mask is made of lengths, so that a padding token that is also
+    an end token stays visible within a prompt. `indices` are the prompts' numbers: where tokens are drawn, without beams, a text
+    is a function of the seed, its prompt and this number, whatever else is in the batch.
     """
     from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -34,20 +39,38 @@ def write(
             return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     two_sided = bool(model.config.is_encoder_decoder)
-    pad, ends = pad_token(model), end_tokens(model)
-    ids, mask = aligned(prompts, pad, left=not two_sided)  # (B, T) each
+    ids, mask = aligned(prompts, pad_token(model), left=not two_sided)  # (B, T) each
+    drawing = generation.temperature > 0 and generation.beams == 1
+    chosen = range(len(prompts)) if indices is None else indices
     with torch.no_grad():
         whole = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            pad_token_id=pad,
-            eos_token_id=ends or None,
-            max_length=None,
             stopping_criteria=StoppingCriteriaList([Check()]),
-            **generation.settings(),
+            custom_generate=drawing_from(matrix_of(generation.seed, chosen, generation.max_new_tokens)) if drawing else None,
+            **settings_of(model, generation),
         )
     written = whole[:, 1:] if two_sided else whole[:, ids.shape[1] :]  # (B, W)
-    return [until_end(row, ends) for row in written.tolist()]
+    return [until_end(row, end_tokens(model)) for row in written.tolist()]
+
+
+def drawing_from(draws: np.ndarray) -> Callable[..., torch.Tensor]:
+    """transformers' own loop, but that each token is drawn by the text's random number in `draws` (B, W)."""
+
+    def decode(model: Any, input_ids: torch.Tensor, logits_processor: Any, generation_config: Any, **given: Any) -> torch.Tensor:
+        generation_config.do_sample = False
+        processors = [*logits_processor, Drawn(draws, input_ids.shape[1])]
+        found: torch.Tensor = model._sample(
+            input_ids, logits_processor=type(logits_processor)(processors), generation_config=generation_config, **given
+        )
+        return found
+
+    return decode
+
+
+def settings_of(model: Any, generation: Generation) -> dict[str, Any]:
+    """What `generate` is told; all else is as the model's own generation settings say."""
+    return {"pad_token_id": pad_token(model), "eos_token_id": end_tokens(model) or None, "max_length": None, **generation.settings()}
 
 
 def aligned(prompts: Sequence[Sequence[int]], pad: int, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
