@@ -1,12 +1,13 @@
 # make demo   the main job on bundled data: train, predict, report
 # make test   the quick tests, as CI runs them
 # make slow   what takes longer: kills at random moments, real data
+# make bench  Burnish beside Trainer, TRL and pipelines, in turns: make bench DATA=folder of data sets
 # make lint   style and types
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test slow lint setup clean
+.PHONY: demo test slow bench lint setup clean
 
 setup: .venv/.ready
 
@@ -31,6 +32,10 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	@test -n "$(DATA)" || { echo "make bench DATA=FOLDER, a folder of data sets (see benchmarks/README.md)"; exit 1; }
+	$(BIN)/python benchmarks/speed $(DATA)
 
 lint: setup
 	$(BIN)/ruff check .
