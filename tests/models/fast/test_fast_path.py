@@ -245,6 +245,14 @@ def test_outside_of_a_pass_and_asked_for_more_a_model_is_its_own() -> None:
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 
+def test_prompts_that_are_padded_on_the_left_are_written_on_as_before() -> None:
+    model, plain = new("gpt2", "CausalLM").eval(), new("gpt2", "CausalLM").eval()
+    quicken(model, anatomy(model), Engine())
+    mask = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    prompts = {"input_ids": torch.tensor([[9, 8, 7, 6], [0, 0, 7, 6]]), "attention_mask": mask}
+    assert torch.equal(*(one.generate(**prompts, max_new_tokens=6, num_beams=2) for one in (model, plain)))
+
+
 def test_each_saving_is_switched_off_alone() -> None:
     for name in ("unpadded", "trimmed", "supervised_logits"):
         model = new("bert", "MaskedLM")

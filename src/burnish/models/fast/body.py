@@ -11,12 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
 
 from burnish.models.fast import attention
 from burnish.models.fast.passing import Passing
+
+
+def signed(forward: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward` with the signature of `own`, by which `generate` decides what it hands to a model."""
+
+    @wraps(own)
+    def called(*args: Any, **inputs: Any) -> Any:
+        return forward(*args, **inputs)
+
+    return called
 
 
 class Reached(Exception):
@@ -53,7 +64,7 @@ class Body:
         self.reaching = False
         configs: Iterator[Any] = (getattr(one, "config", None) for one in module.modules())
         self.configs = list({id(config): config for config in configs if hasattr(config, "_attn_implementation")}.values())
-        module.forward = self.forward
+        module.forward = signed(self.forward, self.own)
 
     def forward(self, *args: Any, **inputs: Any) -> Any:
         if self.given is not None:

@@ -5,16 +5,17 @@ Legend: B examples, T tokens of the longest, N tokens of all, S rows that are re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from burnish.core.deferred import Deferred, DeferredGrid
-from burnish.models.fast.body import Body
+from burnish.models.fast.body import Body, signed
 from burnish.models.fast.layout import Layout, Rows
 from burnish.models.fast.passing import Passage, Passing
+from burnish.models.fast.shared import checked
 from burnish.models.fast.trimmed import WORTH
 
 Reading = Literal["first", "last", "all", "tokens"]
@@ -27,14 +28,15 @@ REFUSED = ("past_key_values", "output_attentions", "output_hidden_states", "inpu
 class Headed:
     """The forward of a model: its tokens through the body, packed or padded, and the rows that are read through the head.
 
-    `trimmed` says that the last block computes only those rows; `deferred` that a language model's scores wait until somebody asks.
+    `trimmed` says that the last block computes only those rows; `deferred` that a language model's scores wait until somebody asks;
+    `sharing` that tokens with which several examples begin are computed once.
     """
 
     def __init__(self, model: Any, body: Body, passage: Passage, reading: Reading, packed: bool) -> None:
         self.model, self.body, self.passage, self.reading, self.packed = model, body, passage, reading, packed
-        self.trimmed = self.deferred = False
+        self.trimmed = self.deferred = self.sharing = False
         self.own: Callable[..., Any] = model.forward
-        model.forward = self.forward
+        model.forward = signed(self.forward, self.own)
 
     def forward(self, *args: Any, **inputs: Any) -> Any:
         now = self.passage.now
@@ -56,23 +58,30 @@ class Headed:
     def through_packed(self, inputs: Mapping[str, Any], now: Passing) -> torch.Tensor:
         """(N, D) of all tokens, or (S, D) of those that the layout reads."""
         ids = inputs["input_ids"]
-        lengths = [int(length) for length in now.lengths]
-        read = self.places(now, torch.tensor(lengths), ids.shape[1]) if self.trimmed else None
-        if read is not None and not 0 < len(read) < WORTH * sum(lengths):
+        lengths, shared = [int(length) for length in now.lengths], [0] * len(ids)
+        if self.sharing and now.batch.shared is not None:
+            shared = checked(now.batch.shared, lengths, now.batch.read)
+        read = self.places(now, lengths, shared, ids.shape[1]) if self.trimmed else None
+        computed = sum(lengths) - sum(shared)
+        if read is not None and not 0 < len(read) < WORTH * computed:
             read = None
-        now.layout = layout = Layout(lengths, ids.shape[1], now.slots, ids.device, read)
-        now.batch.positions = sum(lengths)
+        now.layout = layout = Layout(lengths, ids.shape[1], now.slots, ids.device, read, shared)
+        if layout.prefixes is not None:
+            layout.prefixes.compare(inputs, layout.source, ids.shape[1])
+        now.batch.positions = computed
         now.known = [layout.all_rows, *([layout.all_rows.taken(layout.read)] if layout.read is not None else [])]
         return self.body.packed(inputs, now)
 
-    def places(self, now: Passing, lengths: torch.Tensor, width: int) -> torch.Tensor | None:
+    def places(self, now: Passing, lengths: Sequence[int], shared: Sequence[int], width: int) -> torch.Tensor | None:
         """(S,) where among the packed tokens those stand that are read; None for all of them."""
-        ends = lengths.cumsum(0)
+        before, sizes = torch.tensor(shared)[:, None], torch.tensor(lengths)[:, None]  # (B, 1)
+        ends = (sizes - before)[:, 0].cumsum(0)
         if self.reading in ("first", "last"):
-            return ends - lengths if self.reading == "first" else ends - 1
+            return ends - sizes[:, 0] if self.reading == "first" else ends - 1
         if now.batch.read is None:
             return None
-        return now.batch.read.cpu()[torch.arange(width) < lengths[:, None]].nonzero()[:, 0]
+        positions = torch.arange(width)
+        return now.batch.read.cpu()[(positions >= before) & (positions < sizes)].nonzero()[:, 0]
 
     def scores(self, hidden: torch.Tensor, read: torch.Tensor, now: Passing) -> Any:
         """A language model's scores at the positions `read` (B, T), to be computed when they are asked for."""
@@ -85,7 +94,7 @@ class Headed:
         else:
             places = now.layout.read
             if places is None:
-                found = self.places(now, torch.tensor(now.layout.lengths), read.shape[1])
+                found = self.places(now, now.layout.lengths, now.layout.shared, read.shape[1])
                 assert found is not None
                 places = found.to(hidden.device)
                 hidden = hidden.index_select(0, places)
@@ -120,7 +129,7 @@ class Headed:
         layout = now.layout
         assert layout is not None
         if layout.read is None:
-            places = self.places(now, torch.tensor(layout.lengths), 0)
+            places = self.places(now, layout.lengths, layout.shared, 0)
             assert places is not None
             hidden = hidden.index_select(0, places.to(hidden.device))
         size = inputs["input_ids"].shape
@@ -138,6 +147,8 @@ class Headed:
         layout, size = now.layout, inputs["input_ids"].shape
         assert layout is not None
         source = layout.source if layout.read is None else layout.source[layout.read]
+        if layout.prefixes is not None and now.batch.read is None:
+            hidden, source = layout.complete(hidden), inputs["attention_mask"].flatten().nonzero()[:, 0]
         places = hidden.new_zeros(size[0] * size[1], hidden.shape[-1]).index_copy(0, source, hidden)
         with self.body.handing_out(places.view(*size, -1)):
             return self.own(**inputs)
