@@ -271,11 +271,14 @@ def test_what_is_not_a_number_fails_and_is_shown() -> None:
         Check("sound", {"loss": 0.0}, limits),
         Check("odd", {"loss": float("nan")}, limits),
         Check("none", reason="not used: no [MASK]"),
+        Check("bits", {"weights": 0.0}, agreement.BITWISE),
     ]
     found = Verification("a/model", "fp32", limits, checks, 3.0)
     assert not found.passed and found.to_json()["checks"][1]["measured"] == {"loss": None}
     console = Console(width=120, record=True, file=io.StringIO())
     show_checks(console, found)
     text = console.export_text()
-    assert "FAIL: odd: loss nan apart" in text and "no [MASK]" in text and "1 of 2 checks passed, 1 left out" in text
+    assert (
+        "FAIL: odd: loss nan apart" in text and "no [MASK]" in text and "2 of 3 checks passed, 1 left out" in text and "0 (bitwise)" in text
+    )
     assert yaml.safe_load(json.dumps(found.to_json()))["passed"] is False

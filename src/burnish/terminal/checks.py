@@ -21,7 +21,7 @@ def show_checks(console: Console, found: Verification) -> None:
     table.add_column("result")
     for check in found.checks:
         color = COLORS.get(check.state, "dim")
-        table.add_row(escaped(check.name), *cells(check), Text(check.state, color))
+        table.add_row(escaped(check.name), *cells(check, found), Text(check.state, color))
     table.add_section()
     table.add_row("rounding explains at most", *(f"{found.limits[name]:.0e}" for name in QUANTITIES), "")
     console.print(table)
@@ -29,11 +29,15 @@ def show_checks(console: Console, found: Verification) -> None:
         console.print(Text(line), highlight=False, soft_wrap=True)
 
 
-def cells(check: Check) -> list[str]:
-    """The differences of a check; a zero that has to be one says so."""
-    return [cell(check.measured[name], check.limits[name]) if name in check.measured else "" for name in QUANTITIES]
+def cells(check: Check, found: Verification) -> list[str]:
+    """The differences of a check, with the limit where it has one of its own."""
+    names = {name: "" if check.limits.get(name) == found.limits[name] else own(check.limits.get(name, 0.0)) for name in QUANTITIES}
+    return [f"{short(check.measured[name])}{limit}" if name in check.measured else "" for name, limit in names.items()]
 
 
-def cell(value: float, limit: float) -> str:
-    bits = " (bitwise)" if limit == 0 else ""
-    return f"0{bits}" if value == 0 else f"{value:.1e}{bits}"
+def own(limit: float) -> str:
+    return f" (at most {limit:.0e})" if limit else " (bitwise)"
+
+
+def short(value: float) -> str:
+    return "0" if value == 0 else f"{value:.1e}"
