@@ -45,7 +45,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """Chunks of `rows` rows, none of which is kept."""
+    """Chunks of `rows` rows or some more, of which nothing is kept."""
     for name, value in (("KEPT", 0), ("CHUNK", 1), ("FEWEST", rows), ("MOST", 10**6)):
         monkeypatch.setattr(deferred, name, value)
 
@@ -101,7 +101,7 @@ def test_a_teachers_rows_go_beside(taught: str, way: str) -> None:
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(gradients(found, hidden, head), gradients(plain, hidden, head))
     if way != "kept" and taught == "deferred":
-        assert max(teacher.sizes) <= 5 * (CLASSES - 2)
+        assert max(teacher.sizes) <= 6 * (CLASSES - 2)
     torch.testing.assert_close(through(both, head(hidden), targets, rows), plain)
 
 
@@ -148,7 +148,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("learning", [True, False])
 def test_no_tensor_is_as_large_as_the_logits(learning: bool) -> None:
-    """1,000 rows over a vocabulary of 50,000: an eighth of the 50 million logits is there at a time, and nothing that is larger."""
+    """1,000 rows over a vocabulary of 50,000: a fifth of the 50 million logits is there at a time, and nothing that is larger."""
     rows, size = 1000, 50_000
     head = Watched(2, size, bias=False)
     hidden, targets = torch.randn(rows, 2, requires_grad=learning), torch.randint(size, (rows,))
@@ -158,7 +158,7 @@ def test_no_tensor_is_as_large_as_the_logits(learning: bool) -> None:
         if learning:
             losses.sum().backward()
             assert sum(head.sizes) == 2 * rows * size
-    assert max(head.sizes) == largest.elements == rows // 8 * size
+    assert max(head.sizes) == largest.elements == rows // 5 * size
     assert losses.mean().item() == pytest.approx(math.log(size), rel=0.1)
 
 
@@ -169,7 +169,8 @@ def test_chunks_are_few_and_about_equally_large(rows: int, size: int) -> None:
     chunk = logits.chunk()
     parts = [len(part) for part in logits.split(chunk)]
     assert sum(parts) == rows and len(parts) <= deferred.MOST and parts[-1] >= chunk - len(parts)
-    assert chunk * size <= deferred.CHUNK or chunk <= max(deferred.FEWEST, math.ceil(rows / deferred.MOST))
+    least = max(deferred.FEWEST, rows / deferred.MOST, deferred.CHUNK / size)
+    assert chunk <= 2 * math.ceil(least) and (len(parts) == 1 or chunk >= least)
 
 
 def test_few_logits_are_computed_once() -> None:
@@ -197,7 +198,7 @@ def test_a_head_that_draws_draws_the_same_again(monkeypatch: pytest.MonkeyPatch)
     torch.rand(9)  # backward begins at another place of the generator
     again = gradients(found, hidden, head)
     torch.manual_seed(7)
-    plain = torch.cat([cross_entropy(drawing(part), wanted) for part, wanted in zip(hidden.split(5), targets.split(5), strict=True)])
+    plain = torch.cat([cross_entropy(drawing(part), wanted) for part, wanted in zip(hidden.split(6), targets.split(6), strict=True)])
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(again, gradients(plain, hidden, head))
 

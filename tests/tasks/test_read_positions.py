@@ -140,7 +140,7 @@ def test_scores_may_be_put_off(task: str, smoothing: float | None, parts: Callab
     with giving(model, put_off(batch.read, calls)):
         found = objective.losses(model, batch)
         same([found], [losses])
-        assert sum(calls) == batch.weight and max(calls) <= 3
+        assert sum(calls) == batch.weight and max(calls) <= 5 < batch.weight
         torch.testing.assert_close(gradient(model, found), plain)
         assert sum(calls) == 2 * batch.weight
         with torch.no_grad():
@@ -165,7 +165,7 @@ def test_a_student_and_its_teacher_may_put_theirs_off(task: str, parts: Callable
         found = objective.losses(model, batch)
         same([found], [losses])
         torch.testing.assert_close(gradient(model, found), plain)
-        assert max(taught) <= 3
+        assert max(taught) <= 5
         same(teacher.outputs(other.model, batch), told)
     with giving(model, put_off(batch.read, [])):
         kept = replace(objective, teacher=lambda batch: Lesson([whole(row) for row in rows]))
