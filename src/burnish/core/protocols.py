@@ -53,6 +53,8 @@ class Batch:
     """A micro-batch: the model's inputs, what the loss compares with, which examples these are, and their supervised units.
 
     `read` (B, T) marks the positions of the (decoder's) text whose outputs the task looks at, None where the head decides that.
+    `shared` says of each example how many of its first tokens are also those of the example before it, and not read there (a prompt of
+    several answers: `prefixes.shared_prefixes`): a packed causal model computes them once, any other as often as they stand in the inputs.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -62,6 +64,7 @@ class Batch:
     tokens: int
     read: torch.Tensor | None = None
     positions: int | None = None
+    shared: Sequence[int] | None = None
 
     @property
     def slots(self) -> int:

@@ -75,13 +75,17 @@ def attend(
     causal = asked.get("is_causal")
     causal = bool(getattr(module, "is_causal", True)) if causal is None else causal
     window = window_of(asked.get("sliding_window"), causal)
+    layout = now.layout
+    if layout.prefixes is not None and not causal:
+        raise Unsupported("shared tokens that see what follows them")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (n, H, D), (N, G, D) twice
     size = q.shape[-1] ** -0.5 if scaling is None else scaling
-    if now.captured is None and not dropout and flash(q):
-        return flash_attention(q, k, v, now.layout, size, causal, window)[None], None
+    if now.captured is None and layout.prefixes is None and not dropout and flash(q):
+        return flash_attention(q, k, v, layout, size, causal, window)[None], None
     drop = dropping(module, now, q.shape[1], dropout) if dropout else None
+    k, v = layout.complete(k), layout.complete(v)
     found = []
-    for asking, seen in now.layout.whole if now.captured is None else now.layout.trimmed:
+    for asking, seen in layout.whole if now.captured is None else layout.trimmed:
         mask = allowed(asking, seen, causal, window)
         block = attention(asking.spread(q), seen.spread(k), seen.spread(v), mask, causal, size, drop and partial(drop, asking))
         found.append(asking.joined(block))
@@ -129,9 +133,9 @@ def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] 
     """(b, 1, Q, T) which keys a query may see, None where it is all of them (or all before it, which attention knows by itself)."""
     longest = seen.size[1]
     narrow = window is not None and longest > min(window)
-    trimmed = asking is not seen
-    padded = seen.index is not None and not (causal and not trimmed)  # what a query sees stands before the padding
-    if not narrow and not padded and not (causal and trimmed):
+    partly = asking.last - asking.first < seen.last - seen.first  # some tokens do not ask: they are trimmed, or another's
+    padded = seen.index is not None and not (causal and not partly)  # what a query sees stands before the padding
+    if not narrow and not padded and not (causal and partly):
         return None
     positions = torch.arange(longest, device=seen.positions.device)
     behind = asking.positions[:, :, None] - positions  # (b, Q, T) how far back each key stands

@@ -40,13 +40,15 @@ PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 class Fast:
     """What of the fast path a model goes: where it does not, `reasons` says why, by the name of the saving.
 
-    `keyed` is at how many places dropout is drawn by key, and how many there are.
+    `keyed` is at how many places dropout is drawn by key, and how many there are; `sharing` whether first tokens that examples have in
+    common are computed once (`Batch.shared`).
     """
 
     passage: Passage = field(default_factory=Passage)
     unpadded: bool = False
     trimmed: bool = False
     deferred: bool = False
+    sharing: bool = False
     reading: Reading = "all"
     reasons: dict[str, str] = field(default_factory=dict)
     keyed: tuple[int, int] = (0, 0)
@@ -98,7 +100,9 @@ def pack(inner: Any, anatomy: Anatomy, fast: Fast, trimmed: bool) -> dict[str, s
             remove(headed)
             continue
         headed.deferred = fast.deferred
-        return trim_last(inner, anatomy, fast, headed) if trimmed else {}
+        reasons = trim_last(inner, anatomy, fast, headed) if trimmed else {}
+        share(inner, fast, headed)
+        return reasons
     fast.unpadded = False
     return dict.fromkeys(("unpadded", "trimmed") if trimmed else ("unpadded",), reason or "its positions cannot be counted for each text")
 
@@ -120,6 +124,19 @@ def trim_last(inner: Any, anatomy: Anatomy, fast: Fast, headed: Headed) -> dict[
             return {}
     headed.trimmed = False
     return {"trimmed": reason}
+
+
+def share(inner: Any, fast: Fast, headed: Headed) -> None:
+    """Lets tokens with which several texts begin be computed once, where that gives the same: not where they see what follows them,
+    nor where a head reads each text's first token, which is among those."""
+    if fast.reading == "first":
+        return
+    headed.sharing = True
+    try:
+        compare(inner, fast, shared=2)
+    except Exception:  # whatever it is that forbids it: shared tokens are computed for each text, as they stand in the inputs
+        headed.sharing = False
+    fast.sharing = headed.sharing
 
 
 def put_aside(inner: Any, fast: Fast) -> None:
@@ -188,8 +205,8 @@ def told(error: Exception) -> str:
     return f"it does not take packed texts ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
 
 
-def trial(inner: Any) -> Batch:
-    """Two texts of ordinary tokens, every other of which is read."""
+def trial(inner: Any, shared: int = 0) -> Batch:
+    """Two texts of ordinary tokens, every other of which is read; the second begins with `shared` tokens of the first."""
     config = inner.config
     device = next(inner.parameters()).device
     size = inner.get_input_embeddings().weight.shape[0]
@@ -198,17 +215,19 @@ def trial(inner: Any) -> Batch:
     ids = torch.full((len(LENGTHS), max(LENGTHS)), int(getattr(config, "pad_token_id", None) or 0))
     for row, length in enumerate(LENGTHS):
         ids[row, :length] = torch.tensor([plain[(7 * row + 3 * at) % len(plain)] for at in range(length)])
+    ids[1, :shared] = ids[0, :shared]
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]  # (B, T)
     read = mask & (torch.arange(max(LENGTHS)) % 2 == 0)
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
     if config.is_encoder_decoder:
         inputs["decoder_input_ids"] = inputs["input_ids"]
-    return Batch(inputs, {}, [0, 1], 2.0, sum(LENGTHS), read)
+    read[1, :shared] = False
+    return Batch(inputs, {}, [0, 1], 2.0, sum(LENGTHS), read, shared=[0, shared])
 
 
-def compare(inner: Any, fast: Fast) -> None:
+def compare(inner: Any, fast: Fast, shared: int = 0) -> None:
     """Raises Differs where the model's outputs on the trial depend on the way that they are computed."""
-    batch = trial(inner)
+    batch = trial(inner, shared)
     real = batch.read
     assert real is not None
     plain, quick = inner(**batch.inputs), None

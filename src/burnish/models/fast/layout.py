@@ -1,6 +1,7 @@
 """How the tokens of a micro-batch lie one after another, and how they are spread out again where attention needs it.
 
-Legend: B examples, N their tokens, S rows that are read, b examples of a group, T tokens of a group's longest, n rows of a side.
+Legend: B examples, N their tokens that are computed, M all of their tokens (more than N where some are shared), S rows that are read,
+b examples of a group, T tokens of a group's longest, n rows of a side.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import cached_property
 from typing import Any
 
 import torch
+
+from burnish.models.fast.shared import Prefixes
 
 WASTE = 1.25
 """A group's padded tokens over its real ones at most, beyond `SHORT` tokens."""
@@ -122,24 +125,45 @@ class Unpadding(torch.autograd.Function):
 class Layout:
     """The packed tokens of B examples of `lengths`, of which the rows at `read` (S,) are read at the end (None: all).
 
-    `source` (N,) are their places in the padded (B T). While `queries` is another side than `keys`, the last block is being trimmed.
+    `source` (N,) are their places in the padded (B T). Each token asks (`rows`) and is seen (`keys`); in the last block, where it is
+    trimmed, only those that are read ask (`queries`). Where examples have first tokens `shared` with the one before them, these are
+    rows of that one alone, and `complete` gives them to every example.
     """
 
-    def __init__(self, lengths: Sequence[int], width: int, slots: Sequence[int], device: torch.device, read: torch.Tensor | None) -> None:
-        self.lengths = list(lengths)
-        sizes = torch.tensor(self.lengths)
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        width: int,
+        slots: Sequence[int],
+        device: torch.device,
+        read: torch.Tensor | None,
+        shared: Sequence[int] | None = None,
+    ) -> None:
+        self.lengths, self.shared = list(lengths), list(shared or [0] * len(lengths))
+        self.prefixes = Prefixes(self.lengths, self.shared, device) if any(self.shared) else None
+        common = torch.tensor(self.shared)
+        sizes = torch.tensor(self.lengths) - common
         owners = torch.repeat_interleave(torch.arange(len(lengths)), sizes)  # (N,)
-        starts = sizes.cumsum(0) - sizes
+        starts = sizes.cumsum(0) - sizes - common
         positions = torch.arange(len(owners)) - starts[owners]
         self.owners, self.positions = owners.to(device), positions.to(device)
         self.source = (owners * width + positions).to(device)
         self.slots = torch.tensor(list(slots))[owners].to(device)
-        self.keys = Side(self.lengths, self.positions)
+        self.rows = Side(sizes.tolist(), self.positions)
+        self.keys = self.rows if self.prefixes is None else Side(self.lengths, self.complete(self.positions))
         self.read = read if read is None else read.to(device)
-        self.queries = self.keys
+        self.queries = self.rows
         if read is not None:
             counts = torch.bincount(owners[read.cpu()], minlength=len(self.lengths)).tolist()
             self.queries = Side(counts, self.positions[self.read])
+
+    def complete(self, rows: torch.Tensor) -> torch.Tensor:
+        """(M, ...) of rows (N, ...): every token of every example."""
+        return rows if self.prefixes is None else self.prefixes.complete(rows)
+
+    def computed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, ...) of (M, ...): each token once."""
+        return tokens if self.prefixes is None else tokens.index_select(0, self.prefixes.own)
 
     @cached_property
     def ends(self) -> torch.Tensor:
@@ -154,9 +178,9 @@ class Layout:
     def groups(self) -> list[range]:
         """Runs of examples that attend together, padded to the longest of them."""
         found: list[range] = []
-        first = 0
+        first, sides = 0, [self.lengths] if self.prefixes is None else [self.lengths, self.rows.lengths]
         for end in range(1, len(self.lengths) + 1):
-            if end == len(self.lengths) or not fits(self.lengths[first : end + 1]):
+            if end == len(self.lengths) or not all(fits(side[first : end + 1]) for side in sides):
                 found.append(range(first, end))
                 first = end
         return found
@@ -164,6 +188,8 @@ class Layout:
     @cached_property
     def whole(self) -> list[tuple[Spread, Spread]]:
         """Queries and keys of each group, where every token asks."""
+        if self.prefixes is not None:
+            return [(Spread.of(self.rows, group), Spread.of(self.keys, group)) for group in self.groups]
         return [(one, one) for one in (Spread.of(self.keys, group) for group in self.groups)]
 
     @cached_property

@@ -85,7 +85,7 @@ class Replay:
             counts, positions = list(layout.queries.lengths), layout.positions[layout.read]
             rows = rows[layout.read] if self.spread else rows
         else:
-            counts, positions = layout.lengths, layout.positions
+            rows, counts, positions = layout.complete(rows), layout.lengths, layout.keys.positions
         filling.add(now.batch.examples, rows, counts, positions)
         if self.stopping:
             raise Enough
@@ -108,6 +108,7 @@ class Replay:
         if source is not None:
             size = below.shape[:2]
             return kept.new_zeros(size.numel(), kept.shape[1]).index_copy(0, source, kept).view(*size, -1)
+        kept = kept if layout is None else layout.computed(kept)
         return (kept if read is None else kept.index_select(0, read))[None]
 
     def among_all(self, kept: torch.Tensor, counts: Sequence[int], positions: np.ndarray, lengths: Sequence[int]) -> torch.Tensor:
