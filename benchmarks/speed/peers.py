@@ -46,7 +46,7 @@ def model_of(material: Material) -> Any:
 
 
 def in_turns(seat: Seat, sizes: Sequence[tuple[int, int]]) -> Any:
-    """A callback that hands over after the turns; `sizes` are (examples, tokens) of each step."""
+    """A callback that hands over after the turns; `sizes` are (examples, tokens) of each step of an epoch."""
     import transformers
 
     class Turns(transformers.TrainerCallback):
@@ -55,7 +55,7 @@ def in_turns(seat: Seat, sizes: Sequence[tuple[int, int]]) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
-                examples, tokens = sizes[state.global_step - 1]
+                examples, tokens = sizes[(state.global_step - 1) % len(sizes)]
                 seat.stepped(examples, tokens, logs["loss"], logs["grad_norm"])
 
     return Turns()
@@ -109,9 +109,9 @@ def padded(example: dict[str, Any], size: int, pad_id: int) -> dict[str, Any]:
     return {**example, **lists, "attention_mask": [1] * (size - missing) + [0] * missing}
 
 
-def fine_tune(seat: Seat, material: Material, order: str = "plain", rows: int | None = None, **options: Any) -> None:
-    """TRL's SFTTrainer on the same tokens and labels. `options` are fields of SFTConfig; with packing, a batch has so many `rows`
-    of max_length tokens as hold about what a batch of Burnish does.
+def fine_tune(seat: Seat, material: Material, order: str = "plain", **options: Any) -> None:
+    """TRL's SFTTrainer on the same tokens and labels. `options` are fields of SFTConfig; with packing, a batch has so many rows of
+    max_length tokens as hold about what a batch of Burnish does, and there are as many steps.
 
     bf16, which TRL takes by default, is off: it is other mathematics, and slower on this CPU.
     """
@@ -124,6 +124,7 @@ def fine_tune(seat: Seat, material: Material, order: str = "plain", rows: int | 
     arguments = {**settings(material, tempfile.gettempdir()), "bf16": False, **options}
     if options.get("packing"):
         arguments["per_device_train_batch_size"] = max(1, round(material.tokens / options["max_length"]))
+        arguments["max_steps"] = len(indices) // material.batch_size
     trainer = trl.SFTTrainer(
         model=model_of(material),
         args=trl.SFTConfig(**arguments),
