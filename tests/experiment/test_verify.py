@@ -26,6 +26,7 @@ from burnish.experiment.verify import CUT, RECOMPUTED, TOGETHER, Comparable, cut
 from burnish.methods.lora import Lora
 from burnish.methods.select import Full
 from burnish.models.fast.embedding import Shrinkage
+from burnish.models.fast.replay import Replay
 from burnish.recipe import Recipe, load
 from burnish.run.finding import without_watched
 from burnish.tasks.classify import Classifier
@@ -172,6 +173,19 @@ def test_rows_that_move_although_they_do_not_occur_show_in_the_weights(make: Mak
     monkeypatch.setattr(Shrinkage, "updated", lambda self, step: vars(self.table).update(scale=self.table.scale * 0.999))
     found = {check.name: check for check in savings(only, setting(only), silent)}
     assert found["sparse_embedding: on against off"].faults == ["weights"]
+
+
+def test_what_frozen_blocks_gave_is_given_again_or_not_used_for_a_reason(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, frozen = "frozen_prefix: on against off", {"name": "freeze", "blocks": 1}
+    recipe = make(method=frozen, train={"batch_size": 4, "device": "cpu"})
+    assert {check.name: check for check in savings(recipe, setting(recipe), silent)}[name].state == "pass"
+    honest = Replay.replayed
+    monkeypatch.setattr(Replay, "replayed", lambda self, below: honest(self, below) + 0.01 * torch.arange(below.shape[-1]))
+    monkeypatch.setattr("burnish.models.fast.prefix.differing", lambda *asked: None)
+    assert failing(savings(recipe, setting(recipe), silent)) == [name, TOGETHER]
+    noisy = make(method=frozen, dropout={"all": 0.1, "frozen": True})
+    state = {check.name: check for check in savings(noisy, setting(noisy), silent)}[name].state
+    assert state == "not used: frozen blocks are computed at each step, for `dropout.frozen` lets the frozen blocks drop values"
 
 
 def test_savings_that_are_switched_off_are_not_tried(make: Make) -> None:

@@ -39,6 +39,9 @@ NOTHING_TO_SAVE = {
     "sparse_embedding": "the embeddings do not learn",
 }
 
+TOLD = {"frozen_prefix": "computed at each step", "sparse_embedding": "embedding:"}
+"""By which words the sentence is known that says why a saving is left out."""
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -184,12 +187,12 @@ def left_out(trial: Trial, saving: str) -> str | None:
         "unpadded": fast.unpadded,
         "trimmed": fast.trimmed,
         "supervised_logits": fast.deferred,
-        "frozen_prefix": any(isinstance(way, Kept) for way in ways(parts.model)),
+        "frozen_prefix": any(isinstance(way, Kept) and way.replay.store is not None for way in ways(parts.model)),
         "sparse_embedding": bool(tables(parts.model)),
     }
     if used.get(saving, True):
         return None
-    told = [sentence for sentence in parts.savings if sentence.startswith("embedding")] if saving == "sparse_embedding" else []
+    told = [sentence for sentence in parts.savings if saving in TOLD and TOLD[saving] in sentence]
     return next(iter(told), None) or fast.reasons.get(saving) or NOTHING_TO_SAVE[saving]
 
 
