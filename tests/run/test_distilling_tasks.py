@@ -130,7 +130,7 @@ def test_it_goes_with_what_else_a_recipe_may_hold(recipe: Make, tmp_path: Path, 
     insides = {"hidden": 0.5, "attention": 0.5, **sections.get("distill", {})}
     run = burnish.train(taught(teacher, recipe("student", **{**sections, "optimizer": {"lr": 1e-3}}), **insides))
     curve = losses(run)
-    assert np.isfinite(curve).all() and curve[-1] < curve[0]
+    assert np.isfinite(curve).all() and np.mean(curve[-4:]) < np.mean(curve[:4])
     texts = ["The candle is lovely.", "My kettle was broken."]
     kept = [json.loads(line) for line in (run.folder.evaluations / "validation.predictions.jsonl").read_text().splitlines()]
     again = burnish.load(run.path)
