@@ -131,7 +131,7 @@ def test_what_cannot_be_packed_stays_padded_and_still_scores_only_what_is_read(a
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_groups_of_every_shape_attend_alike(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "SHORT", 2)
+    monkeypatch.setattr(layout, "SPARE", 20)
     monkeypatch.setattr(layout, "LARGEST", 150)
     head = "SequenceClassification"
     model, plain = new(architecture, head), new(architecture, head)

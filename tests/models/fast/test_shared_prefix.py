@@ -137,7 +137,7 @@ def test_other_heads(head: str) -> None:
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_groups_of_every_shape(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "SHORT", 2)
+    monkeypatch.setattr(layout, "SPARE", 20)
     monkeypatch.setattr(layout, "LARGEST", 500)
     model, plain = new(architecture), new(architecture)
     fast = quicken(model, anatomy(model), Engine())

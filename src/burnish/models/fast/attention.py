@@ -5,8 +5,7 @@ Legend: H heads, G heads of keys and values, N tokens, n rows that ask, b exampl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from burnish.models.fast.layout import Layout, Spread
-from burnish.models.fast.masks import attention_kept, masked, scale
+from burnish.models.fast.masks import attention_kept, scale
 from burnish.models.fast.passing import Passage, Passing
+from burnish.models.fast.weighing import Draw, Group, dropped_attention
 
 NAME = "burnish"
 """What the function is registered as."""
@@ -82,13 +82,17 @@ def attend(
     size = q.shape[-1] ** -0.5 if scaling is None else scaling
     if now.captured is None and layout.prefixes is None and not dropout and flash(q):
         return flash_attention(q, k, v, layout, size, causal, window)[None], None
-    drop = dropping(module, now, q.shape[1], dropout) if dropout else None
     k, v = layout.complete(k), layout.complete(v)
-    found = []
-    for asking, seen in layout.whole if now.captured is None else layout.trimmed:
-        mask = allowed(asking, seen, causal, window)
-        block = attention(asking.spread(q), seen.spread(k), seen.spread(v), mask, causal, size, drop and partial(drop, asking))
-        found.append(asking.joined(block))
+    pairs = layout.whole if now.captured is None else layout.trimmed
+    masks = layout.masks(now.captured is not None, causal, window)
+    if dropout:
+        drawn = draws(module, now, pairs, dropout)
+        groups = [Group(*pair, explicit(mask, causal, pair[1]), draw) for pair, mask, draw in zip(pairs, masks, drawn, strict=True)]
+        return dropped_attention(q, k, v, groups, size, scale(dropout))[None], None
+    found = [
+        asking.joined(attention(asking.spread(q), seen.spread(k), seen.spread(v), mask, causal, size))
+        for (asking, seen), mask in zip(pairs, masks, strict=True)
+    ]
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
 
 
@@ -129,60 +133,32 @@ def flash_attention(
     return found
 
 
-def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] | None) -> torch.Tensor | None:
-    """(b, 1, Q, T) which keys a query may see, None where it is all of them (or all before it, which attention knows by itself)."""
-    longest = seen.size[1]
-    narrow = window is not None and longest > min(window)
-    partly = asking.last - asking.first < seen.last - seen.first  # some tokens do not ask: they are trimmed, or another's
-    padded = seen.index is not None and not (causal and not partly)  # what a query sees stands before the padding
-    if not narrow and not padded and not (causal and partly):
-        return None
-    positions = torch.arange(longest, device=seen.positions.device)
-    behind = asking.positions[:, :, None] - positions  # (b, Q, T) how far back each key stands
-    mask = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
-    if narrow and window is not None:
-        mask = mask & (behind < window[0]) & (behind > -window[1])
-    if seen.index is not None:
-        assert seen.real is not None, "a block with padding knows what is real"
-        mask = mask & seen.real[:, None, :]
-        mask = mask | (~mask.any(dim=-1, keepdim=True))  # padding that asks sees something, or its softmax would be no number
-    return mask[:, None]
+def explicit(mask: torch.Tensor | None, causal: bool, seen: Spread) -> torch.Tensor | None:
+    """A mask that says itself that nothing after a token is seen."""
+    if mask is not None or not causal:
+        return mask
+    return torch.ones(seen.size[1], seen.size[1], dtype=torch.bool, device=seen.positions.device).tril()
 
 
-def dropping(module: Any, now: Passing, heads: int, p: float) -> Callable[[Spread, torch.Tensor], torch.Tensor]:
-    """What drops weights (b, H, Q, T) of the tokens that ask: by key, or by torch's generator where the recipe says so."""
+def draws(module: Any, now: Passing, pairs: Sequence[tuple[Spread, Spread]], p: float) -> list[Draw]:
+    """What draws which weights (b, H, Q, T) of each group are kept: by key, or by torch's generator where the recipe says so."""
     if not module.passage.keyed:
-        return lambda asking, weights: F.dropout(weights, p)
+        return [lambda shape, device: torch.rand(shape, device=device) >= p] * len(pairs)
     key = now.key_at(module.place)
 
-    def drop(asking: Spread, weights: torch.Tensor) -> torch.Tensor:
-        slots = torch.tensor([now.slots[example] for example in asking.examples], device=weights.device)
-        return masked(weights, attention_kept(slots, asking.positions, heads, weights.shape[-1], module.place, key, p), scale(p))
+    def by_key(asking: Spread) -> Draw:
+        def draw(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+            slots = torch.tensor([now.slots[example] for example in asking.examples], device=device)
+            return attention_kept(slots, asking.positions, shape[1], shape[-1], module.place, key, p)
 
-    return drop
+        return draw
+
+    return [by_key(asking) for asking, _ in pairs]
 
 
-def attention(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    mask: torch.Tensor | None,
-    causal: bool,
-    size: float,
-    drop: Callable[[torch.Tensor], torch.Tensor] | None,
-) -> torch.Tensor:
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, causal: bool, size: float) -> torch.Tensor:
     """`q` (b, Q, H, D), `k` and `v` (b, T, G, D) -> (b, Q, H, D)."""
     q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-    if drop is None:
-        shared = q.shape[1] != k.shape[1]
-        found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and mask is None, scale=size, enable_gqa=shared)
-        return found.transpose(1, 2)
-    if q.shape[1] != k.shape[1]:
-        k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for tensor in (k, v))
-    scores = (q * size) @ k.transpose(2, 3)  # (b, H, Q, T)
-    if mask is None and causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
-    return (drop(weights) @ v).transpose(1, 2)
+    shared = q.shape[1] != k.shape[1]
+    found = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal and mask is None, scale=size, enable_gqa=shared)
+    return found.transpose(1, 2)

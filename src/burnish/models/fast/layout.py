@@ -15,11 +15,11 @@ import torch
 
 from burnish.models.fast.shared import Prefixes
 
-WASTE = 1.25
-"""A group's padded tokens over its real ones at most, beyond `SHORT` tokens."""
+WASTE = 0.25
+"""Padding of a group at most, as a share of its own b T^2, beyond `SPARE`."""
 
-SHORT = 48
-"""Sequences so short are padded to one another whatever it wastes: attention is a small part of their work."""
+SPARE = 2**13
+"""b T^2 of padding that a group may have in any case: a group of its own costs about as much."""
 
 LARGEST = 2**18
 """b T^2 of a group at most, so that the scores of one head stay in the processor's caches."""
@@ -152,6 +152,7 @@ class Layout:
         self.rows = Side(sizes.tolist(), self.positions)
         self.keys = self.rows if self.prefixes is None else Side(self.lengths, self.complete(self.positions))
         self.read = read if read is None else read.to(device)
+        self.made: dict[tuple[Any, ...], list[torch.Tensor | None]] = {}
         self.queries = self.rows
         if read is not None:
             counts = torch.bincount(owners[read.cpu()], minlength=len(self.lengths)).tolist()
@@ -192,6 +193,14 @@ class Layout:
             return [(Spread.of(self.rows, group), Spread.of(self.keys, group)) for group in self.groups]
         return [(one, one) for one in (Spread.of(self.keys, group) for group in self.groups)]
 
+    def masks(self, trimmed: bool, causal: bool, window: tuple[int, int] | None) -> list[torch.Tensor | None]:
+        """What may be seen in each group, made once for all blocks that attend alike."""
+        asked = (trimmed, causal, window)
+        if asked not in self.made:
+            pairs = self.trimmed if trimmed else self.whole
+            self.made[asked] = [allowed(asking, seen, causal, window) for asking, seen in pairs]
+        return self.made[asked]
+
     @cached_property
     def trimmed(self) -> list[tuple[Spread, Spread]]:
         """The same where only the rows that are read ask; a group in which none is read has no part."""
@@ -201,6 +210,25 @@ class Layout:
 
 def fits(lengths: Sequence[int]) -> bool:
     """Whether examples of these lengths may attend as one padded block."""
-    longest = max(lengths)
-    wasteful = longest > SHORT and longest * len(lengths) > WASTE * sum(lengths)
-    return not wasteful and len(lengths) * longest**2 <= LARGEST
+    taken, own = len(lengths) * max(lengths) ** 2, sum(length**2 for length in lengths)
+    return taken <= LARGEST and taken - own <= max(SPARE, WASTE * own)
+
+
+def allowed(asking: Spread, seen: Spread, causal: bool, window: tuple[int, int] | None) -> torch.Tensor | None:
+    """(b, 1, Q, T) which keys a query may see, None where it is all of them (or all before it, which attention knows by itself)."""
+    longest = seen.size[1]
+    narrow = window is not None and longest > min(window)
+    partly = asking.last - asking.first < seen.last - seen.first  # some tokens do not ask: they are trimmed, or another's
+    padded = seen.index is not None and not (causal and not partly)  # what a query sees stands before the padding
+    if not narrow and not padded and not (causal and partly):
+        return None
+    positions = torch.arange(longest, device=seen.positions.device)
+    behind = asking.positions[:, :, None] - positions  # (b, Q, T) how far back each key stands
+    mask = behind >= 0 if causal else torch.ones_like(behind, dtype=torch.bool)
+    if narrow and window is not None:
+        mask = mask & (behind < window[0]) & (behind > -window[1])
+    if seen.index is not None:
+        assert seen.real is not None, "a block with padding knows what is real"
+        mask = mask & seen.real[:, None, :]
+        mask = mask | (~mask.any(dim=-1, keepdim=True))  # padding that asks sees something, or its softmax would be no number
+    return mask[:, None]

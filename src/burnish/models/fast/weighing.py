@@ -1,0 +1,102 @@
+"""Attention whose weights are dropped, over groups of packed sequences: one function with a gradient of its own.
+
+    S = Q K^T size, P = softmax(S), O = (P * M / (1 - p)) V          M the mask that is drawn
+    dV = (P * M / (1 - p))^T dO, dP = (dO V^T) * M / (1 - p), dS = P * (dP - sum(dP * P)), dQ = dS K size, dK = dS^T Q size
+
+torch's own kernels leave their fast way on the CPU where weights are dropped. Here each group is a few products over padded blocks, and
+autograd sees one operation for all of them; backward keeps P and one byte for each of M.
+
+Legend: H heads, G heads of keys and values, n rows that ask, N rows that are seen, b examples of a group, Q and T their padded lengths, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from burnish.models.fast.layout import Spread
+from burnish.models.fast.masks import multiplied
+
+Draw = Callable[[tuple[int, ...], torch.device], torch.Tensor]
+"""Shape (b, H, Q, T) -> which weights are kept, bool."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences that attend together: who asks, what is seen, `mask` (b, 1, Q, T) or (Q, T) of what may be, and what draws (b, H, Q, T)."""
+
+    asking: Spread
+    seen: Spread
+    mask: torch.Tensor | None
+    draw: Draw
+
+
+def dropped_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, groups: Sequence[Group], size: float, factor: float
+) -> torch.Tensor:
+    """(n, H, D) of `q` (n, H, D), `k` and `v` (N, G, D); what is kept is multiplied by `factor`, 1 / (1 - p)."""
+    found: torch.Tensor = Weighing.apply(q, k, v, groups, size, factor)
+    return found
+
+
+class Weighing(torch.autograd.Function):
+    """The formulas at the head of this file, group by group."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, groups: Sequence[Group], size: float, factor: float
+    ) -> torch.Tensor:
+        found, kept = q.new_zeros(q.shape), []
+        with torch.autocast(q.device.type, enabled=False):
+            for group in groups:
+                one, keys, values = heads(q, group.asking), heads(k, group.seen, q.shape[1]), heads(v, group.seen, q.shape[1])
+                scores = (one @ keys.transpose(2, 3)).mul_(size)  # (b, H, Q, T)
+                if group.mask is not None:
+                    scores.masked_fill_(~group.mask, float("-inf"))
+                weights = scores.softmax(dim=-1, dtype=torch.float32)
+                mask = group.draw(tuple(weights.shape), weights.device)
+                kept += [weights, mask]
+                joined(multiplied(weights, mask, factor).to(q.dtype) @ values, group.asking, found)
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.rest = groups, size, factor
+        return found
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        (q, k, v, *kept), (groups, size, factor) = ctx.saved_tensors, ctx.rest
+        slopes = [torch.zeros_like(one) for one in (q, k, v)]
+        for number, group in enumerate(groups):
+            weights, mask = kept[2 * number : 2 * number + 2]
+            one, keys, values = heads(q, group.asking), heads(k, group.seen, q.shape[1]), heads(v, group.seen, q.shape[1])
+            out = heads(upstream, group.asking, real=True)
+            by_weight = multiplied((out @ values.transpose(2, 3)).float(), mask, factor)  # (b, H, Q, T)
+            by_score = torch._softmax_backward_data(by_weight, weights, -1, torch.float32).to(q.dtype)
+            joined((by_score @ keys).mul_(size), group.asking, slopes[0])
+            joined((by_score.transpose(2, 3) @ one).mul_(size), group.seen, slopes[1])
+            joined(multiplied(weights, mask, factor).to(q.dtype).transpose(2, 3) @ out, group.seen, slopes[2])
+        return *slopes, None, None, None
+
+
+def heads(rows: torch.Tensor, spread: Spread, num_heads: int | None = None, real: bool = False) -> torch.Tensor:
+    """(b, H, T, D) of rows (n, G, D): padded, heads repeated where queries have more of them; `real` leaves zeros for padding."""
+    part = rows[spread.first : spread.last]
+    if spread.index is not None:
+        part = part.index_select(0, spread.index)
+        if real and spread.real is not None:
+            part = part.mul_(spread.real.view(-1, 1, 1))
+    block = part.view(*spread.size, *rows.shape[1:]).transpose(1, 2)
+    times = 1 if num_heads is None else num_heads // rows.shape[1]
+    return block if times == 1 else block.repeat_interleave(times, dim=1)
+
+
+def joined(block: torch.Tensor, spread: Spread, rows: torch.Tensor) -> None:
+    """Writes (b, H, T, D) into the group's own `rows` (n, G, D), heads that were repeated summed."""
+    if block.shape[1] != rows.shape[1]:
+        block = block.unflatten(1, (rows.shape[1], -1)).sum(dim=2)
+    flat = block.transpose(1, 2).reshape(-1, *rows.shape[1:])
+    rows[spread.first : spread.last] = flat if spread.back is None else flat.index_select(0, spread.back)
