@@ -54,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": LIBRARY - {"tasks"} | {"run", "experiment", "terminal"},
 }
 PURE = {"core", "report", "plan", "metrics"}
-COMPUTES = {"burnish.core.deferred"}
-"""The one concept of the core that computes with tensors. Importing it brings no torch either."""
+COMPUTES = {"burnish.core.deferred", "burnish.core.fused"}
+"""The one concept of the core that computes with tensors. Importing the first brings no torch either, until it computes."""
 HEAVY = {
     "torch",
     "transformers",

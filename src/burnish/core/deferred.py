@@ -2,8 +2,7 @@
 
 A micro-batch of 4,096 tokens over a vocabulary of 128,000 has two gigabytes of logits in fp32, and a loss over them makes as much again,
 twice. What is wanted of each row is a number or a few, so that rows go through head and loss in chunks, of which one is there at a time;
-backward computes each chunk's logits again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174).
-That costs the head's forward once more, and is left out where the logits are few.
+each chunk's gradient is computed right away (`core/fused.py`).
 
 Legend: B examples, T tokens, S rows, s rows of a chunk, D width, C classes (the vocabulary).
 """
@@ -20,8 +19,8 @@ from burnish.core.errors import BurnishError
 if TYPE_CHECKING:
     import torch
 
-KEPT = 2**25
-"""Logits of a micro-batch that are kept for backward, at most: more are computed again, in chunks."""
+KEPT = 2**22
+"""Logits of a micro-batch that are kept for backward, at most: of more, each chunk's gradient is computed while its logits are there."""
 
 CHUNK = 9 * 2**20
 """Logits of a chunk, at least: 36 MiB in fp32.
@@ -43,7 +42,7 @@ class Deferred:
     """Logits (S, C) = `head`(`hidden`, *`marks`) of rows (S, D) that a model has computed, and of which nothing has been scored yet.
 
     `head` gives (s, `size`) of any (s, D), row by row: what it makes of a row must not depend on the others. It is called anew for each
-    chunk, and again in backward where there are many; what it draws at random is then drawn the same, by torch's generator or by what
+    chunk, and perhaps again in backward; what it draws at random is then drawn the same, by torch's generator or by what
     `marks` (S,) say of each row (which token it is of).
     """
 
@@ -82,20 +81,17 @@ class Deferred:
         What stands `beside` has a row for each of ours: targets, a teacher's logits, deferred or not. Gradients are those of the whole.
         """
         import torch
-        from torch.utils.checkpoint import checkpoint
 
-        def computed(hidden: torch.Tensor, marks: tuple[torch.Tensor, ...], *parts: torch.Tensor | Deferred) -> torch.Tensor:
-            return function(self.head(hidden, *marks), *map(whole, parts))
+        from burnish.core.fused import scored
 
-        learning = torch.is_grad_enabled()
-        if learning and len(self) * self.size <= KEPT:
-            return computed(self.hidden, self.marks, *beside)
-        rows = self.chunk()
-        chunks = zip(self.split(rows), *(one.split(rows) for one in beside), strict=True)
-        if not learning:
-            return torch.cat([computed(own.hidden, own.marks, *parts) for own, *parts in chunks])
-        # The rows are told apart from what goes with them, for checkpoint looks among its arguments for the device.
-        return torch.cat([checkpoint(computed, own.hidden, own.marks, *parts, use_reentrant=False) for own, *parts in chunks])
+        def computed(hidden: torch.Tensor, place: slice) -> torch.Tensor:
+            return function(self.head(hidden, *(mark[place] for mark in self.marks)), *(whole(one[place]) for one in beside))
+
+        if torch.is_grad_enabled():
+            few = len(self) * self.size <= KEPT
+            return computed(self.hidden, slice(None)) if few else scored(computed, self.hidden, self.chunk())
+        starts, rows = range(0, max(1, len(self)), self.chunk()), self.chunk()
+        return torch.cat([computed(self.hidden[start : start + rows], slice(start, start + rows)) for start in starts])
 
     def chunk(self) -> int:
         """Rows of a chunk, so that all are about equally large; at least one, also where there are no rows."""

@@ -66,8 +66,8 @@ class Weighing(torch.autograd.Function):
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         (q, k, v, *kept), (groups, size, factor) = ctx.saved_tensors, ctx.rest
         slopes = [torch.zeros_like(one) for one in (q, k, v)]
         for number, group in enumerate(groups):
