@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 PURE = {"core", "report", "plan", "metrics"}
 COMPUTES = {"burnish.core.deferred", "burnish.core.fused"}
-"""The one concept of the core that computes with tensors. Importing the first brings no torch either, until it computes."""
+"""The one concept of the core that computes with tensors. Importing the first brings no torch, until it computes and needs the other."""
 HEAVY = {
     "torch",
     "transformers",
@@ -170,9 +170,8 @@ def outside_type_checking(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def test_light_modules_import_nothing_heavy() -> None:
-    light = sorted(
-        module for module in FILES if part_of(module) in {"", "core", "report", "recipe", "scaffold", "output", "terminal", "cli"}
-    )
+    parts = {"", "core", "report", "recipe", "scaffold", "output", "terminal", "cli"}
+    light = sorted(module for module in FILES if part_of(module) in parts and module != "burnish.core.fused")
     script = f"import importlib, json, sys\nfor name in {light}: importlib.import_module(name)\nprint(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "burnish.report.page" in light
