@@ -18,6 +18,7 @@ from burnish.engine.inference import Engine
 from burnish.engine.runtime import Runtime
 from burnish.models.blocks import anatomy
 from burnish.models.fast.install import Fast, quicken
+from burnish.models.fast.prepacked import prepack
 from burnish.models.load import quiet, reopened, told
 from burnish.models.quantize import Quantize
 from burnish.recipe import Recipe
@@ -131,7 +132,9 @@ class Run:
 
     @cached_property
     def fast(self) -> Fast:
-        """The model goes packed, as in training, as far as it can."""
+        """The model goes packed, as in training, as far as it can, its weights laid out for the CPU's products."""
+        if self.recipe.engine.prepacked:
+            prepack(self.model)
         inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         return quicken(self.model, anatomy(inner), self.recipe.engine, self.recipe.method.positions)
 

@@ -1,0 +1,45 @@
+"""Weights laid out for the CPU's products give what they gave."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from burnish.models.fast import prepacked
+from burnish.models.fast.prepacked import FEWEST, Prepacked, prepack
+
+
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(24, 40), nn.Tanh(), nn.Linear(40, 7, bias=False), nn.Linear(7, 3)).eval()
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (FEWEST, 24), (1, 50, 24), (3, 40, 24)])
+def test_the_same_products(shape: tuple[int, ...]) -> None:
+    model, rows = small(), torch.randn(shape)
+    with torch.no_grad():
+        plain = model(rows)
+        assert prepack(model) == 3
+        torch.testing.assert_close(model(rows), plain)
+
+
+def test_gradients_and_other_numbers_go_the_ordinary_way() -> None:
+    model, rows = small(), torch.randn(50, 24)
+    prepack(model)
+    model(rows).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with torch.no_grad():
+        assert model.double()(rows.double()).dtype == torch.float64
+    assert model.state_dict().keys() == small().state_dict().keys()
+
+
+def test_what_does_not_allow_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepack(small().bfloat16()) == 0
+    monkeypatch.setattr(prepacked, "MOST_BYTES", 10)
+    assert prepack(small()) == 0
+    monkeypatch.undo()
+    own = Prepacked.__call__
+    monkeypatch.setattr(Prepacked, "__call__", lambda self, rows: own(self, rows) * 1.01)
+    model = small()
+    assert prepack(model) == 0 and not any(isinstance(module.forward, Prepacked) for module in model)
