@@ -23,15 +23,18 @@ PLAIN = {
 def train(seat: Seat, material: Material) -> None:
     """A run of the recipe, which hands over after its turns. What is evaluated before the first step belongs to the start-up."""
     import burnish
-    from burnish.engine.events import Began, Evaluated, Event, Stepped
+    from burnish.engine.events import Began, Evaluated, Event, Stepped, Working
 
     last_of_start = Evaluated if material.foretold else Began
+    waiting = [len(material.plain) // material.batch_size]
 
     def listen(event: Event) -> None:
+        # What frozen blocks give is computed before the first step, and is no start-up: the peers compute it in every epoch.
+        frozen = isinstance(event, Working) and "frozen blocks" in event.what
         if isinstance(event, Stepped):
             seat.stepped(event.examples, event.tokens, event.loss, event.grad_norm)
-        elif isinstance(event, last_of_start):
-            seat.ready(len(material.plain) // material.batch_size)
+        elif waiting and (frozen or isinstance(event, last_of_start)):
+            seat.ready(waiting.pop())
 
     with tempfile.TemporaryDirectory() as folder:
         burnish.train({**material.recipe, "run": f"{folder}/run"}, listeners=[listen])
