@@ -20,17 +20,20 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from summary import judged, summarised, table
+from summary import in_short, judged, summarised, table
 from turns import Turn, Worker, in_turns, printing_to
 from works import WORKS, Prediction, Work
 
 HERE = Path(__file__).absolute().parent
 RESULTS = HERE.parent / "results" / "speed.json"
+README = HERE.parent.parent / "README.md"
+BEGIN, END = "<!-- speed: written by make bench -->", "<!-- /speed -->"
 PACKAGES = ("burnish", "torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -94,6 +97,14 @@ def recorded(work: Work | Prediction, rounds: list[dict[str, Turn]], rest: dict[
     return {**record, "verdicts": judged(record, record["summary"])}
 
 
+def show_in_readme(records: Sequence[dict[str, Any]]) -> None:
+    """Puts the table of the kept results where the README has one."""
+    before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        README.write_text(f"{before}{BEGIN}\n{in_short(records)}\n{END}{after}", encoding="utf-8")
+
+
 def in_rounds(work: Work | Prediction, rounds: int | None) -> Work | Prediction:
     """The work in so many rounds; where it goes on for several epochs, in the next number that they all share."""
     if rounds is None:
@@ -126,7 +137,10 @@ def main() -> None:
         print(table(records[-1:]), flush=True)
         earlier = json.loads(arguments.out.read_text()) if arguments.out.is_file() else []
         kept = [*(one for one in earlier if one["name"] != name), records[-1]]
+        kept.sort(key=lambda one: list(WORKS).index(one["name"]))
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
+        if arguments.out == RESULTS:
+            show_in_readme(kept)
     if len(records) > 1:
         print(f"\n{table(records)}")
     if failed:

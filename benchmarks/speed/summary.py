@@ -117,3 +117,35 @@ def lines(record: Mapping[str, Any]) -> list[str]:
 def table(records: Sequence[Mapping[str, Any]]) -> str:
     head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     return "\n".join([*head, *(line for record in records for line in lines(record))])
+
+
+SHORT = ("work", "against", "times as long as Burnish", "bar", "memory", "loss (gradient norm), Burnish's and its")
+
+
+def in_short(records: Sequence[Mapping[str, Any]]) -> str:
+    """A table of a line for each bar, for the README: the system that it is about, its time and memory as times Burnish's."""
+    head = [f"| {' | '.join(SHORT)} |", "|---" * len(SHORT) + "|"]
+    return "\n".join([*head, *(line for record in records for line in short_lines(record))])
+
+
+def short_lines(record: Mapping[str, Any]) -> list[str]:
+    found, made = record["summary"], []
+    own = found["burnish"]
+    for verdict in record["verdicts"].values():
+        peer, ratio = found[verdict["peer"]], found[verdict["peer"]]["ratio"]
+        memory = record["measure"] == "memory"
+        bar = f"memory <= {verdict['bar']:g}" if memory else f">= {verdict['bar']:g}"
+        losses = [
+            "" if one["loss"] is None else f"{one['loss']:.3f}" + ("" if one["grad_norm"] is None else f" ({one['grad_norm']:.2f})")
+            for one in (own, peer)
+        ]
+        cells = [
+            record["title"],
+            record["how"][verdict["peer"]],
+            f"**{ratio['median']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})",
+            bar + ("" if verdict["met"] else ": missed"),
+            f"{peer['peak_memory'] / own['peak_memory']:.2f}",
+            ", ".join(filter(None, losses)),
+        ]
+        made.append(f"| {' | '.join(cells)} |")
+    return made

@@ -224,6 +224,7 @@ def test_the_model_gives_takes_and_saves_the_whole_table(make: Make, tmp_path: P
 
 
 def test_a_table_that_encoder_and_decoder_share_stays_shared(tiny_t5: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     model = transformers.T5ForConditionalGeneration.from_pretrained(tiny_t5)
     model.lm_head.weight = nn.Parameter(torch.randn_like(model.lm_head.weight))  # as in T5 1.1
     plain = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -233,7 +234,7 @@ def test_a_table_that_encoder_and_decoder_share_stays_shared(tiny_t5: Path, tmp_
     table = sparse_embedding(model, [np.array([0, 1, 7, 8, 9])])
     assert isinstance(table, SparseTable)
     loss = model.train()(input_ids=ids, labels=ids).loss
-    assert torch.equal(loss, want)
+    torch.testing.assert_close(loss, want)
     loss.backward()
     assert table.weight.grad is not None and table.weight.grad.shape == (5, 32) and table.weight.grad[2:].abs().min() > 0
     model.save_pretrained(tmp_path / "shared")

@@ -119,7 +119,7 @@ class Headed:
         now.known, now.visits = [Rows(slots, positions)], dict(visits)
         try:
             with self.body.handing_out(hidden[None]):
-                logits: torch.Tensor = self.own(**inputs).logits[0]
+                logits: torch.Tensor = self.own(**inputs).logits.squeeze(0)  # whose gradient, unlike that of [0], is no larger tensor of zeros
         finally:
             now.known, now.visits = known
         return logits
