@@ -24,6 +24,7 @@ from burnish.losses.distillation import Distilled
 from burnish.models.dropout import Dropout
 from burnish.models.fast.compiled import compile_blocks
 from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
+from burnish.models.fast.prepacked import prepack
 from burnish.run.above import start_above
 
 
@@ -40,6 +41,8 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         average = next((technique for technique in techniques if isinstance(technique, Average)), None)
         techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
+    if recipe.engine.prepacked:
+        prepack(parts.model, training=True)
     start_above(parts, objective, course, tell)
     if recipe.engine.compile:
         compile_blocks(parts.model, parts.anatomy)

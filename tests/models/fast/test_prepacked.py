@@ -24,6 +24,26 @@ def test_the_same_products(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(model(rows), plain)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_go_through_weights_that_do_not_learn(bias: bool) -> None:
+    """As in adapters: those beside them, below them and of biases are what they were."""
+
+    def gradients(packed: bool) -> list[torch.Tensor | None]:
+        model = small()
+        model[0].weight.requires_grad_(False)
+        model[0].bias.requires_grad_(bias)
+        model[3].weight.requires_grad_(False)
+        assert not packed or prepack(model, training=True) == 2
+        torch.manual_seed(1)
+        rows = torch.randn(3, 40, 24, requires_grad=True)
+        model(rows).square().sum().backward()
+        return [rows.grad, *(parameter.grad for parameter in model.parameters())]
+
+    for found, wanted in zip(gradients(True), gradients(False), strict=True):
+        assert (found is None) == (wanted is None)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_and_other_numbers_go_the_ordinary_way() -> None:
     model, rows = small(), torch.randn(50, 24)
     prepack(model)

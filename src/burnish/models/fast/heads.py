@@ -119,7 +119,8 @@ class Headed:
         now.known, now.visits = [Rows(slots, positions)], dict(visits)
         try:
             with self.body.handing_out(hidden[None]):
-                logits: torch.Tensor = self.own(**inputs).logits.squeeze(0)  # whose gradient, unlike that of [0], is no larger tensor of zeros
+                # Not [0], whose gradient is written into as many zeros.
+                logits: torch.Tensor = self.own(**inputs).logits.squeeze(0)
         finally:
             now.known, now.visits = known
         return logits
