@@ -44,6 +44,16 @@ def test_gradients_go_through_weights_that_do_not_learn(bias: bool) -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_what_it_gives_may_be_changed_in_place() -> None:
+    model = small().requires_grad_(False)
+    prepack(model, training=True)
+    rows = torch.randn(2, 40, 24, requires_grad=True)
+    found = model[0](rows)
+    found += 1.0
+    found.sum().backward()
+    assert rows.grad is not None
+
+
 def test_gradients_and_other_numbers_go_the_ordinary_way() -> None:
     model, rows = small(), torch.randn(50, 24)
     prepack(model)

@@ -48,7 +48,7 @@ class Frozen(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         own = product(slope.contiguous(), ctx.up, None) if ctx.needs_input_grad[0] else None
-        return own, slope.flatten(0, -2).sum(dim=0) if ctx.needs_input_grad[1] else None, None, None
+        return own, slope.sum(dim=0) if ctx.needs_input_grad[1] else None, None, None
 
 
 @dataclass(eq=False)
@@ -66,8 +66,9 @@ class Prepacked:
             return F.linear(input, layer.weight, layer.bias)
         if not learning:
             return product(input, self.down, layer.bias)
-        found: torch.Tensor = Frozen.apply(input, layer.bias, self.down, self.up)
-        return found
+        # In two dimensions, for a view that a function gives may not be changed in place, as some adapters do.
+        found: torch.Tensor = Frozen.apply(input.flatten(0, -2), layer.bias, self.down, self.up)
+        return found.view(*input.shape[:-1], found.shape[-1])
 
 
 def prepack(model: nn.Module, training: bool = False) -> int:
