@@ -64,13 +64,14 @@ def with_trainer(arguments: argparse.Namespace, seed: int, sampling: str = "rand
 
     checked = load(recipe(arguments, seed, "unused"))
     gathered = build.gather(checked)
-    learner = build.bind(checked, gathered)
     tokenizer = loading.load_tokenizer(checked.model)
+    tokenizer.model_max_length = 512
+    learner = build.bind(checked, gathered, tokenizer)
     model, _ = loading.load_model(checked.model, learner.auto_class, tokenizer, seed, **learner.config)
-    encoded = {part: learner.encode(rows, tokenizer, 512) for part, rows in gathered.rows.items()}
+    encoded = {part: learner.encode(rows) for part, rows in gathered.rows.items()}
     datasets = {
         part: [
-            {"input_ids": examples.inputs["input_ids"][index].tolist(), "labels": int(examples.targets[index])}
+            {"input_ids": examples.inputs["input_ids"][index].tolist(), "labels": int(examples.targets["labels"][index])}
             for index in range(len(examples))
         ]
         for part, examples in encoded.items()

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", nargs="+", choices=WORKS, default=list(WORKS), metavar="NAME", help=f"of {', '.join(WORKS)}")
     parser.add_argument(
-        "--rounds", type=int, help="turns of every system; by default what takes all comparisons about 25 minutes on two cores"
+        "--rounds", type=int, help="turns of every system; by default what takes all comparisons about 35 minutes on two cores"
     )
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from burnish.core.errors import BurnishError
+from burnish.core.modes import in_mode
 from burnish.core.protocols import Batch
 from burnish.engine.batches import Budget
 
@@ -100,15 +101,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 @contextlib.contextmanager
 def undisturbed(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every module's mode and every generator is as it was."""
-    modes = {module: module.training for module in model.modules()}
     python, legacy = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        model.eval()
+    with in_mode(model, training=False), torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             yield
         finally:
-            for module, training in modes.items():
-                module.training = training
             random.setstate(python)
             np.random.set_state(legacy)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
+from weights import model_of
 
 from burnish.core.protocols import Batch
 from burnish.engine.memory import recompute_blocks
@@ -45,16 +45,7 @@ LENGTHS = (14, 9, 9, 4, 1)
 
 def new(architecture: str, head: str, **more: Any) -> Any:
     """A model with weights of every size, so that no part of it does nothing."""
-    settings = {**SIZES, **ARCHITECTURES.get(architecture, {}), **more}
-    torch.manual_seed(3)
-    model = getattr(transformers, f"AutoModelFor{head}").from_config(transformers.AutoConfig.for_model(architecture, **settings))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
+    return model_of(architecture, head, {**SIZES, **ARCHITECTURES.get(architecture, {}), **more})
 
 
 def batch(lengths: tuple[int, ...] = LENGTHS, read: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Batch:
@@ -303,3 +294,17 @@ def test_dropout_drops_the_same_however_a_batch_is_cut_and_trimmed(architecture:
     assert torch.allclose(at_once, outputs(model, fast, [[4, 2], [0], [3, 1]]), atol=1e-5)
     assert torch.allclose(at_once, outputs(*dropping(trimmed=False), [[0, 1, 2, 3, 4]]), atol=1e-5)
     assert not torch.allclose(at_once, outputs(model.eval(), fast, [[0, 1, 2, 3, 4]]), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "unpadded", "keyed"),
+    [("bert", True, (7, 7)), ("bert", False, (5, 7)), ("llama", True, (2, 2)), ("llama", False, (0, 2))],
+)
+def test_the_header_counts_what_is_drawn_by_key(architecture: str, unpadded: bool, keyed: tuple[int, int]) -> None:
+    """In a BERT of two blocks: embeddings, two in each block, attention, head. Padded, transformers' own attention draws by torch."""
+    model = new(architecture, "SequenceClassification", **({"attention_dropout": 0.1} if architecture == "llama" else {}))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    fast = quicken(model, anatomy(model), Engine(savings=Savings(unpadded=unpadded)))
+    assert fast.keyed == (keyed if architecture == "llama" else (keyed[0] + 1, keyed[1] + 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
+from weights import model_of
 
 from burnish.core.prefixes import shared_prefixes
 from burnish.core.protocols import Batch
@@ -42,16 +42,7 @@ MIXED = ((5, 4), (8, 2, 3), (3, 6))
 def new(architecture: str, head: str = "CausalLM", **more: Any) -> Any:
     """A model with weights of every size, in which nothing is dropped."""
     settings = {**SIZES, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, **ARCHITECTURES[architecture], **more}
-    torch.manual_seed(3)
-    kind = "gemma3_text" if architecture == "gemma3" else architecture
-    model = getattr(transformers, f"AutoModelFor{head}").from_config(transformers.AutoConfig.for_model(kind, **settings))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
+    return model_of("gemma3_text" if architecture == "gemma3" else architecture, head, settings)
 
 
 def answers(prompts: Sequence[Sequence[int]]) -> Batch:

@@ -26,8 +26,6 @@ UNDERSTOOD = {
     "position_ids",
     "cache_position",
     "use_cache",
-    "output_attentions",
-    "head_mask",
     "deterministic",
 }
 """What an architecture may say beside; with anything else that is set (soft caps, sinks, biases) it is not packed."""

@@ -5,15 +5,15 @@ Legend: B examples, T tokens of the longest, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 import torch
 
+from burnish.core.modes import in_mode
 from burnish.core.protocols import Anatomy, Batch
+from burnish.models.dropout import find
 from burnish.models.fast import attention
 from burnish.models.fast.body import Body
 from burnish.models.fast.dropout import key_dropouts
@@ -67,24 +67,36 @@ def quicken(model: Any, anatomy: Anatomy, engine: Any, virtual: int = 0) -> Fast
     if engine.dropout == "keyed":
         fast.keyed = key_dropouts(model, fast.passage)
     asked = [name for name in ("unpadded", "trimmed", "supervised_logits") if getattr(wanted, name)]
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if virtual:
         fast.reasons = dict.fromkeys(asked, "virtual tokens stand before each text")
+        fast.keyed = with_attention(inner, anatomy, fast)
         return fast
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     two_sided = bool(inner.config.is_encoder_decoder)
     fast.deferred = wanted.supervised_logits and inner.get_output_embeddings() is not None
     fast.unpadded = wanted.unpadded and not two_sided
     if two_sided:
-        fast.reasons = dict.fromkeys(asked[: asked.index("supervised_logits")] if fast.deferred else asked, TWO_SIDED)
-    if not fast.deferred and not fast.unpadded:
-        return fast
-    with still(model):
+        fast.reasons = dict.fromkeys([name for name in asked if name != "supervised_logits"], TWO_SIDED)
+    with in_mode(model, training=False), torch.no_grad():
         fast.reading = reading_of(inner)
         if fast.unpadded:
             fast.reasons |= pack(inner, anatomy, fast, wanted.trimmed)
         if fast.deferred and not fast.unpadded:
             put_aside(inner, fast)
+    fast.keyed = with_attention(inner, anatomy, fast)
     return fast
+
+
+def with_attention(inner: Any, anatomy: Anatomy, fast: Fast) -> tuple[int, int]:
+    """`keyed`, counted with what attention draws by itself: by key where it is packed, by torch's generator in transformers' own functions."""
+    keyed, places = fast.keyed
+    if not fast.passage.keyed:
+        return keyed, places
+    within = [switch for switch in find(inner, anatomy) if switch.place == "attention" and switch.probability > 0]
+    modules = sum(isinstance(switch.owner, torch.nn.Dropout) for switch in within)
+    if fast.unpadded:
+        return keyed + len(within) - modules, places
+    return keyed - (modules if getattr(inner, "_supports_attention_backend", False) else 0), places
 
 
 def pack(inner: Any, anatomy: Anatomy, fast: Fast, trimmed: bool) -> dict[str, str]:
@@ -265,16 +277,3 @@ def reading_of(inner: Any) -> Reading:
     if all(places == [0] for places in read):
         return "first"
     return "last" if read == [[length - 1] for length in LENGTHS] else "all"
-
-
-@contextmanager
-def still(model: torch.nn.Module) -> Iterator[None]:
-    """Within, the model is in evaluation mode and makes no gradients; afterwards every module's mode is as it was."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -25,10 +25,11 @@ from torch import nn
 
 from burnish.core import shelf
 from burnish.core.errors import count
+from burnish.core.modes import in_mode
 from burnish.core.protocols import Anatomy, Batch
 from burnish.models.fast.fingerprint import fingerprint
 from burnish.models.fast.passing import Passage
-from burnish.models.fast.replay import Enough, Replay, training
+from burnish.models.fast.replay import Enough, Replay
 from burnish.models.fast.store import Filling, InFile, InMemory, Store, free_memory
 from burnish.models.frozen import frozen_blocks
 
@@ -124,7 +125,7 @@ class Prefix:
         groups, done = cut(feed.examples.lengths, CPU_POSITIONS if slow else GPU_POSITIONS), 0
         replay.filling, replay.stopping = filling, True
         try:
-            with training(replay.model), torch.no_grad():
+            with in_mode(replay.model, training=True), torch.no_grad():
                 for group in groups:
                     batch = feed.collate(group)
                     with replay.passage.of(batch, range(len(group)), (0, 0)):
@@ -178,7 +179,7 @@ def refusal(model: nn.Module, anatomy: Anatomy, blocks: int, terms: Terms) -> st
     if terms.redrawn:
         return "the tokens of an example change from step to step"
     inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    with training(model):
+    with in_mode(model, training=True):
         if any(inner.get_submodule(name).training for name in anatomy.block_modules[:blocks]):
             return "`dropout.frozen` lets the frozen blocks drop values"
     if any(getattr(inner.config, name, None) for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")):
@@ -244,7 +245,11 @@ def differing(replay: Replay, feed: Feed, batch: Batch, store: Store, live: torc
 def measured(replay: Replay, feed: Feed, batch: Batch, seed: int) -> torch.Tensor:
     """(B,) losses in training, with the same draws for the same seed."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with training(replay.model), torch.random.fork_rng(devices=devices), replay.passage.of(batch, range(len(batch.examples)), (seed, 0)):
+    with (
+        in_mode(replay.model, training=True),
+        torch.random.fork_rng(devices=devices),
+        replay.passage.of(batch, range(len(batch.examples)), (seed, 0)),
+    ):
         torch.manual_seed(seed)
         return feed.losses(batch).detach().float()
 

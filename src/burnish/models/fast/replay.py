@@ -5,8 +5,7 @@ Legend: B examples in a micro-batch, T tokens of the longest, N tokens of all, S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -133,15 +132,3 @@ def spreads(forward: Any) -> bool:
     while forward is not None and not isinstance(forward, Trimmed):
         forward = getattr(forward, "forward", None)
     return forward is not None and forward.spread
-
-
-@contextmanager
-def training(model: nn.Module) -> Iterator[None]:
-    """Within, the model is in training mode, as its steps will find it; afterwards every module's mode is as it was."""
-    modes = {module: module.training for module in model.modules()}
-    model.train()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
