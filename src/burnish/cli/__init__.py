@@ -1,0 +1,36 @@
+"""The command line: a thin shell over the library. Heavy modules are imported inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from burnish.cli import looking, making, proving, running
+from burnish.cli.app import app
+from burnish.core.errors import BurnishError, disk_errors
+
+__all__ = ["app", "guarded", "looking", "main", "making", "proving", "running"]
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Runs a command; what a user can mend is told on one screen, without a traceback, and gives its exit code."""
+    try:
+        with disk_errors("Reading or writing"):
+            command()
+    except BurnishError as error:
+        print(f"burnish: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("burnish: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def main() -> None:
+    """Entry point of the command `burnish`."""
+    sys.exit(guarded(lambda: app(standalone_mode=True)))
