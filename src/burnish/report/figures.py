@@ -1,6 +1,6 @@
 """Curves as inline SVG. matplotlib draws; colors and fonts stay open, so that the page's style sheet decides them.
 
-A color here is a name of the style sheet (`accent`, `contrast`, `muted`, `rule`). matplotlib knows no such names, so each is
+A color here is a name of the style sheet (`accent`, `contrast`, `muted`, `rule`, ...). matplotlib knows no such names, so each is
 drawn in a stand-in color that is replaced by `var(--name)` in the SVG: the same figure serves light, dark and print.
 matplotlib is imported where it draws, because importing it writes a font cache.
 """
@@ -19,7 +19,10 @@ from burnish.report.wording import short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STAND_INS = {"accent": "#010101", "contrast": "#020202", "muted": "#030303", "rule": "#040404"}
+COLORS = ("accent", "contrast", "muted", "rule", "ink", "paper", "blue", "rose", "olive", "violet")
+STAND_INS = {name: "#" + f"{place:02x}" * 3 for place, name in enumerate(COLORS, start=1)}
+SERIES = ("accent", "contrast", "blue", "rose", "olive", "violet")
+"""Colors of curves that stand side by side and are told apart by them."""
 FONT_SIZE = 12.5
 ROUND_STEPS = [1, 2, 2.5, 5, 10]
 FEW_DECADES = 300
@@ -41,6 +44,8 @@ class Line:
     """A dot on each point: values that were measured only there."""
     apart: bool = False
     """Nothing joins the points, for nothing is known of what lies between."""
+    band: Sequence[tuple[float, float, float]] = ()
+    """(step, lowest, highest) of what the curve is the mean of, filled lightly."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,21 @@ class Panel:
 
 def svg(panel: Panel, width: int, height: int, prefix: str) -> str:
     """The panel as an `<svg>` element of that many CSS pixels; `prefix` keeps its ids apart from those of other figures."""
+    return picture(lambda axes: draw(axes, panel, width, height), panel.alt, (width, height), prefix)
+
+
+def picture(paint: Callable[[Axes], None], alt: str, size: tuple[int, int], prefix: str) -> str:
+    """What `paint` draws on axes of that width and height, in colors of `STAND_INS`, as an `<svg>` element."""
     import matplotlib
     from matplotlib.figure import Figure
 
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": FONT_SIZE, "text.parse_math": False}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-        draw(figure.add_subplot(), panel, width, height)
+        figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
+        paint(figure.add_subplot())
         target = io.StringIO()
         figure.savefig(target, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return inlined(target.getvalue(), panel.alt, prefix)
+    return inlined(target.getvalue(), alt, prefix)
 
 
 def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
@@ -103,6 +113,9 @@ def draw(axes: Axes, panel: Panel, width: int, height: int) -> None:
             zorder=3 + order,
             solid_capstyle="round",
         )
+        if line.band:
+            place, low, high = zip(*line.band, strict=True)
+            axes.fill_between(place, low, high, color=STAND_INS[line.color], alpha=0.15, linewidth=0, zorder=2)
     muted, rule = STAND_INS["muted"], STAND_INS["rule"]
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
