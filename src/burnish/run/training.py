@@ -35,6 +35,7 @@ from burnish.recipe import load as load_recipe
 from burnish.run.drawing import drawing, upcoming
 from burnish.run.environment import environment
 from burnish.run.finished import Run, keep_evaluation
+from burnish.run.identity import mark
 from burnish.run.savings import saving_notes
 from burnish.run.stepping import make_step, memory_notes, turning_notes, warmup_warnings
 
@@ -48,11 +49,12 @@ def train(
     overrides: Sequence[str] = (),
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
+    open_test: bool = True,
 ) -> Run:
     """Trains what `recipe` says and returns the finished run.
 
     `recipe` is a path, a mapping or a Recipe; `overrides` are `key.sub=value`; `overwrite` replaces an earlier run of the
-    same folder. Raises BurnishError with what to do: before anything is loaded for faults of the recipe, before the first step
+    same folder; without `open_test` the test rows stay closed, to be opened by `Run.evaluate("test")`. Raises BurnishError with what to do: before anything is loaded for faults of the recipe, before the first step
     for faults of the data, and with the last checkpoint intact for whatever comes later.
     """
     checked = load_recipe(recipe, overrides)
@@ -61,7 +63,7 @@ def train(
     checked = checked.model_copy(update={"run": str(path.absolute())})
     folder = RunFolder.create(path, checked.to_yaml(), overwrite)
     try:
-        return execute(folder, checked, listeners)
+        return execute(folder, checked, listeners, open_test)
     except BurnishError as error:
         if folder.metrics.exists():
             raise
@@ -71,15 +73,15 @@ def train(
         raise
 
 
-def resume(path: str | Path, listeners: Sequence[Listener] = ()) -> Run:
+def resume(path: str | Path, listeners: Sequence[Listener] = (), open_test: bool = True) -> Run:
     """Goes on with a run that was stopped or killed, to the very same weights. A finished run is returned as it is."""
     folder = RunFolder.open(path)
     if folder.finished:
         return Run(folder)
-    return execute(folder, load_recipe(folder.recipe), listeners)
+    return execute(folder, load_recipe(folder.recipe), listeners, open_test)
 
 
-def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener]) -> Run:
+def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener], open_test: bool = True) -> Run:
     """Runs what is left of a run: all of it, the rest, or only what follows the last step."""
 
     def emit(event: Event) -> None:
@@ -88,9 +90,10 @@ def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener]) ->
 
     with folder.lock(), Interruption().listening() as interruption:
         try:
+            mark(folder, recipe)
             session = Session.open(folder, recipe, emit, interruption)
             ended = session.train()
-            session.finish(ended)
+            session.finish(ended, open_test)
         except StopRequested as stop:
             step = max(checkpoint.steps(folder), default=0)
             state = f"Stopped at step {step}, saved" if step else "Stopped before the first checkpoint"
@@ -215,6 +218,7 @@ class Session:
             "weights": self.parts.weights,
             "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
             "groups": summary(self.step.optimizer.param_groups),
+            "gradient_places": self.step.mover.places.names if self.step.mover.places else [],
             "notes": [*saving_notes(self.parts, self.order, self.step), *drawn["notes"], *self.told()],
         }
 
@@ -296,8 +300,8 @@ class Session:
     def working(self, what: str, done: int, total: int) -> None:
         self.emit(Working(what, done, total))
 
-    def finish(self, ended: str) -> None:
-        """Keeps the chosen weights as a model, measures them, opens the test rows, writes summary and report."""
+    def finish(self, ended: str, open_test: bool) -> None:
+        """Keeps the chosen weights as a model, measures them, opens the test rows if it may, writes summary and report."""
         parts, progress = self.parts, self.progress
         kept = progress.best_step if progress.best_step >= 0 else progress.step
         if kept != progress.step:
@@ -305,7 +309,7 @@ class Session:
         self.folder.replace_folder(self.folder.model, self.export)
         if "validation" in parts.examples or parts.learner.foretold:
             self.measure(self.tried(), kept)
-        trouble = self.open_test(kept)
+        trouble = self.open_test(kept) if open_test else None
         self.folder.write("summary.json", self.summary(ended, kept))
         from burnish.report.page import write
 
