@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ class Stepped:
     memory: int
     fraction: float
     penalty: float = 0.0
+    block_norms: Sequence[float] = ()
+    """The gradient norm by place in the model, from embeddings up to the head: plan.json names those that learn in `gradient_places`."""
 
 
 @dataclass(frozen=True)

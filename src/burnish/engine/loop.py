@@ -73,6 +73,7 @@ class Loop:
                 memory=self.peak_memory(),
                 fraction=self.plan.fraction(progress),
                 penalty=outcome.penalty,
+                block_norms=outcome.block_norms,
             )
         )
 

@@ -47,6 +47,8 @@ class Outcome:
     tokens: int
     slots: int
     penalty: float = 0.0
+    block_norms: Sequence[float] = ()
+    """The gradient norm by place in the model, from embeddings up to the head, where it was asked for."""
 
 
 @dataclass
@@ -139,7 +141,8 @@ class Step:
         norm = math.inf if overflow else self.clip()
         loss = self.finite_loss(passed, step)  # read after the norm: whoever waits for a GPU, waits once
         lr = self.optimizer.param_groups[0]["lr"]
-        outcome = Outcome(loss, norm, lr, passed.examples, passed.tokens, passed.slots, penalty)
+        blocks = () if overflow else tuple(self.mover.by_place)
+        outcome = Outcome(loss, norm, lr, passed.examples, passed.tokens, passed.slots, penalty, blocks)
         if overflow:
             self.note(f"step {step + 1}: {overflow}")
             return outcome

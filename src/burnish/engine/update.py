@@ -11,6 +11,7 @@ import torch
 
 from burnish.core.errors import NonFiniteError
 from burnish.core.protocols import Technique
+from burnish.engine.norms import Places, parameter_norms
 from burnish.engine.runtime import Runtime
 
 
@@ -23,6 +24,9 @@ class Update:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.parameters: list[torch.nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+        self.places: Places | None = None
+        self.by_place: list[float] = []
+        """L2 norms of the last gradient by place, as long as `places` says where parameters stand."""
 
     def begin(self, step: int) -> None:
         """Update `step` (from 0) is about to run."""
@@ -39,14 +43,25 @@ class Update:
         """The gradient of the whole batch is there. Says why this update is left out, or nothing."""
         return None
 
+    def norms(self) -> tuple[list[torch.nn.Parameter], torch.Tensor]:
+        """The parameters that have a gradient, and (P,) its L2 norm in each."""
+        return parameter_norms(self.parameters)
+
     def norm(self) -> torch.Tensor:
         """() L2 norm of the whole gradient."""
-        return torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return torch.linalg.vector_norm(self.norms()[1])
+
+    def measured(self) -> tuple[torch.Tensor, float]:
+        """The L2 norm of the whole gradient, () and as a number; that of each place is noted in `by_place`."""
+        learning, each = self.norms()
+        norm = torch.linalg.vector_norm(each)
+        parts = self.places.norms(learning, each) if self.places else each[:0]
+        length, *self.by_place = torch.cat([norm[None], parts]).tolist()  # one read: each waits for a GPU
+        return norm, length
 
     def clip(self, limit: float | None) -> float:
         """The norm of the gradient, which is then scaled down to `limit` where it is longer."""
-        norm = self.norm()
-        length = float(norm)  # one read: each waits for a GPU
+        norm, length = self.measured()
         if limit is not None and math.isfinite(length) and length > limit:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
         return length
@@ -111,7 +126,7 @@ class InBackward(Update):
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
         self.step = 0
-        self.norms: dict[torch.nn.Parameter, torch.Tensor] = {}
+        self.seen: dict[torch.nn.Parameter, torch.Tensor] = {}
         for number, group in enumerate(optimizer.param_groups):
             for parameter, name in zip(group["params"], group["names"], strict=True):
                 learning = parameter.requires_grad
@@ -121,7 +136,7 @@ class InBackward(Update):
 
     def begin(self, step: int) -> None:
         self.step = step
-        self.norms.clear()
+        self.seen.clear()
 
     def move_one(self, number: int, name: str, parameter: torch.nn.Parameter) -> None:
         """Updates one parameter of group `number`. The optimizer is shown nothing else for the while, and keeps one state for all.
@@ -135,7 +150,7 @@ class InBackward(Update):
                 f"The gradient of {name} became {norm.item()} at step {self.step + 1}; what stands above it has moved already, as "
                 "train.in_backward does. Earlier checkpoints are intact. Try a lower optimizer.lr, a longer schedule.warmup, or precision fp32."
             )
-        self.norms[parameter] = norm
+        self.seen[parameter] = norm
         groups = self.optimizer.param_groups
         self.optimizer.param_groups = [{**groups[number], "params": [parameter]}]
         try:
@@ -150,12 +165,13 @@ class InBackward(Update):
             "cut into smaller micro-batches. Set a smaller train.batch_size or data.max_length, or train.checkpoint_blocks=1."
         )
 
-    def norm(self) -> torch.Tensor:
-        norms = [self.norms[parameter] for parameter in self.parameters if parameter in self.norms]
-        return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    def norms(self) -> tuple[list[torch.nn.Parameter], torch.Tensor]:
+        """Those that each parameter had when it was moved."""
+        moved = [parameter for parameter in self.parameters if parameter in self.seen]
+        return moved, torch.stack([self.seen[parameter] for parameter in moved]) if moved else torch.zeros(0)
 
     def clip(self, limit: float | None) -> float:
-        return float(self.norm())
+        return self.measured()[1]
 
     def move(self) -> None:
         """Every weight has moved."""

@@ -17,6 +17,7 @@ from burnish.core.protocols import Course, Objective, Technique
 from burnish.engine.averaging import Average
 from burnish.engine.batches import Budget
 from burnish.engine.memory import OnHost, offloaded, recompute_blocks
+from burnish.engine.norms import Places
 from burnish.engine.settings import Train
 from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
@@ -26,6 +27,9 @@ from burnish.models.fast.compiled import compile_blocks
 from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
 from burnish.models.fast.prepacked import prepack
 from burnish.run.above import start_above
+
+BESIDE = "beside the model"
+"""The place of what learns and is no part of the model: a student's projections to its teacher's width."""
 
 
 def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what, done, total: None) -> Step:
@@ -41,6 +45,7 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         average = next((technique for technique in techniques if isinstance(technique, Average)), None)
         techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
+    update.places = places(parts, optimizer)
     if recipe.engine.prepacked:
         prepack(parts.model, training=True)
     start_above(parts, objective, course, tell)
@@ -146,6 +151,13 @@ def make_update(parts: build.Parts, optimizer: Any, techniques: Sequence[Techniq
             "leave one of the two out."
         )
     return InBackward(optimizer)
+
+
+def places(parts: build.Parts, optimizer: Any) -> Places:
+    """Where what learns stands in the model, for the norms of its gradient; what learns beside the model stands apart."""
+    anatomy = parts.anatomy
+    order = ["embeddings", *(f"block {number}" for number in range(1, len(anatomy.blocks) + 1)), "head"]
+    return Places(optimizer.param_groups, lambda name: BESIDE if name.startswith("distill.") else anatomy.role(name), order)
 
 
 def turning_notes(parts: build.Parts) -> list[str]:
