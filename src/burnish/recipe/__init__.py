@@ -23,6 +23,8 @@ from burnish.models.dropout import Dropout
 from burnish.models.spec import Model
 from burnish.recipe.places import placed
 from burnish.recipe.reading import overridden, read_yaml
+from burnish.recipe.space import unsearched
+from burnish.recipe.sweep import Sweep
 
 __all__ = ["Recipe", "load", "overridden", "read_yaml"]
 
@@ -78,6 +80,9 @@ class Recipe(Spec):
     control: Annotated[Any, Choice("control", "dynamic")] | None = None
     """What is turned on the way by what the validation rows say: dynamic, or replay of another run's moves."""
 
+    sweep: Sweep | None = None
+    """How `burnish sweep` searches a recipe that has ranges in the place of values."""
+
     run: str | None = None
     """The run's folder; by default runs/NAME-N where the command is given, NAME being the recipe's."""
 
@@ -90,6 +95,14 @@ def load(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[st
 
     Raises RecipeError with all faults at once. Relative paths are looked up beside the recipe, then in the current folder.
     """
+    raw, origin, base = read(source, overrides)
+    if problems := unsearched(raw):
+        raise RecipeError(origin, problems)
+    return checked(raw, origin, base)
+
+
+def read(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]) -> tuple[dict[str, Any], str, Path]:
+    """A recipe as it is written, overrides applied; what it is called in messages; and where its relative paths begin."""
     if isinstance(source, Recipe):
         raw, origin, base = source.model_dump(mode="json"), "the recipe", Path.cwd()
     elif isinstance(source, Mapping):
@@ -98,7 +111,7 @@ def load(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[st
         raw, origin, base = read_yaml(Path(source)), str(source), Path(source).absolute().parent
     for override in overrides:
         raw = overridden(raw, override)
-    return checked(raw, origin, base)
+    return raw, origin, base
 
 
 def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
