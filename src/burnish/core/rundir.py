@@ -8,6 +8,7 @@ metrics.jsonl      a line for each step and each evaluation
 checkpoints/       step-00000200/ ...
 model/             the trained model, as transformers or peft save it
 evaluations/       validation.json, test.json and their predictions
+movement.json      how far the weights moved, and the spectrum of low-rank updates
 summary.json       written last: the run is finished when it exists
 report/index.html
 """

@@ -15,7 +15,6 @@ from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, 
 from burnish.core.evaluation import Evaluation
 from burnish.core.protocols import Course
 from burnish.core.rundir import RunFolder, next_free
-from burnish.core.sizes import elements
 from burnish.engine import checkpoint
 from burnish.engine.batches import Budget, Order
 from burnish.engine.callbacks import Recorder
@@ -28,16 +27,16 @@ from burnish.engine.signals import Interruption, StopRequested
 from burnish.engine.step import Step
 from burnish.models import quantized
 from burnish.models.load import quiet
-from burnish.optim.groups import summary
-from burnish.plan.parameters import by_role
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
-from burnish.run.drawing import drawing, upcoming
+from burnish.run.beginning import Beginning
+from burnish.run.drawing import upcoming
 from burnish.run.environment import environment
+from burnish.run.facts import facts, summary
 from burnish.run.finished import Run, keep_evaluation
 from burnish.run.identity import mark
-from burnish.run.savings import saving_notes
-from burnish.run.stepping import make_step, memory_notes, turning_notes, warmup_warnings
+from burnish.run.movement import movement
+from burnish.run.stepping import make_step, warmup_warnings
 
 Source = str | Path | Mapping[str, Any] | Recipe
 SEEN = 64
@@ -118,6 +117,7 @@ class Session:
     progress: Progress
     emit: Listener
     interruption: Interruption
+    beginning: Beginning
     last_watch: tuple[int, Evaluation, float] | None = None
 
     @classmethod
@@ -134,6 +134,7 @@ class Session:
         same_data(folder, gathered)
         parts = build.assemble(recipe, gathered, note, tell)
         build.call_teacher(parts, note, tell)
+        beginning = Beginning.of(parts, folder)
         recipe, settings = parts.recipe, parts.recipe.train
         order = build.order(parts)
         plan = Plan(
@@ -148,7 +149,7 @@ class Session:
         gathered.warnings += warmup_warnings(recipe.schedule.warmup, plan.total_steps)
         step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps), tell)
         step.upcoming = upcoming(recipe, order)
-        session = cls(folder, parts, step, plan, order, Progress(), emit, interruption)
+        session = cls(folder, parts, step, plan, order, Progress(), emit, interruption, beginning)
         session.restore(note)
         session.record(recipe)
         return session
@@ -172,7 +173,7 @@ class Session:
 
     def record(self, recipe: Recipe) -> None:
         """Writes what the run is made of, and tells it."""
-        gathered, facts = self.parts.gathered, self.facts()
+        gathered, made_of = self.parts.gathered, facts(self.parts, self.plan, self.order, self.step)
         recorder = Recorder(self.folder, self.progress.step)
         tell = self.emit
 
@@ -188,49 +189,14 @@ class Session:
         if self.folder.read("environment.json") is None:
             self.folder.write("environment.json", environment(self.parts.runtime.device.type))
         self.record_data()
-        self.folder.write("plan.json", facts)
-        tell(Began({**facts, "run": str(self.folder.path), "data": gathered.facts, "warnings": gathered.warnings}))
+        self.folder.write("plan.json", made_of)
+        tell(Began({**made_of, "run": str(self.folder.path), "data": gathered.facts, "warnings": gathered.warnings}))
 
     def record_data(self) -> None:
         """Writes what the rows are, as far as they have been opened."""
         gathered = self.parts.gathered
         labels = build.label_counts(self.parts.recipe, gathered)
         self.folder.write("data.json", {"parts": gathered.facts, "labels": labels, "warnings": gathered.warnings})
-
-    def facts(self) -> dict[str, Any]:
-        recipe, drawn = self.parts.recipe, drawing(self.parts)
-        roles = by_role(self.parts.model.named_parameters(), self.parts.anatomy)
-        return {
-            **drawn,
-            "model": recipe.model.title,
-            "method": recipe.method.name,
-            "task": recipe.task.name,
-            "parameters": {"total": sum(role[1] for role in roles), "trainable": sum(role[2] for role in roles), "roles": roles},
-            "steps": self.plan.total_steps,
-            "steps_per_epoch": self.order.steps_per_epoch,
-            "duration": str(self.plan.duration),
-            "batch_size": recipe.train.batch_size,
-            "micro_batch": str(self.step.budget),
-            "max_length": self.parts.max_length,
-            "device": str(self.parts.runtime.device),
-            "precision": recipe.train.precision,
-            "plain_loss": self.step.objective is self.parts.learner,
-            "weights": self.parts.weights,
-            "quantize": recipe.model.quantize.name if recipe.model.quantize else None,
-            "groups": summary(self.step.optimizer.param_groups),
-            "gradient_places": self.step.mover.places.names if self.step.mover.places else [],
-            "notes": [*saving_notes(self.parts, self.order, self.step), *drawn["notes"], *self.told()],
-        }
-
-    def told(self) -> list[str]:
-        """What differs between parameters, what spares memory, and what a teacher does, in sentences."""
-        selective = self.parts.recipe.selective.notes(self.step.optimizer.param_groups)
-        return [
-            *selective,
-            *memory_notes(self.parts),
-            *turning_notes(self.parts),
-            *(self.parts.teaching.notes if self.parts.teaching else []),
-        ]
 
     def train(self) -> str:
         self.try_before()
@@ -310,7 +276,9 @@ class Session:
         if "validation" in parts.examples or parts.learner.foretold:
             self.measure(self.tried(), kept)
         trouble = self.open_test(kept) if open_test else None
-        self.folder.write("summary.json", self.summary(ended, kept))
+        figures = summary(self.parts, progress, self.order, ended, kept)
+        self.tell_movement()
+        self.folder.write("summary.json", figures)
         from burnish.report.page import write
 
         write(self.folder.path)
@@ -319,6 +287,12 @@ class Session:
                 f"The model is trained and saved, but the test rows cannot be used: {trouble}\n"
                 f"Mend them, then: burnish evaluate {self.folder.path} --part test"
             ) from trouble
+
+    def tell_movement(self) -> None:
+        """Writes how far the kept weights are from where they began."""
+        with self.measured():
+            self.folder.write("movement.json", movement(self.parts.model, self.parts.anatomy, self.beginning))
+        self.beginning.close()
 
     def export(self, folder: Path) -> None:
         with checkpoint.os_errors(), quiet(), self.measured():
@@ -350,40 +324,15 @@ class Session:
         self.record_data()
         return None
 
-    def summary(self, ended: str, kept: int) -> dict[str, Any]:
-        """The figures that people know from Trainer, and how the run ended."""
-        progress, seconds = self.progress, max(self.progress.seconds, 1e-9)
-        best = self.parts.recipe.train.keep_best
-        return {
-            "steps": progress.step,
-            "epochs": progress.step / self.order.steps_per_epoch,
-            "seconds": progress.seconds,
-            "samples_per_second": progress.examples / seconds,
-            "steps_per_second": progress.step / seconds,
-            "tokens_per_second": progress.tokens / seconds,
-            "flos": 6.0 * progress.slots * self.computing_parameters(),
-            "mean_loss": progress.loss_sum / max(progress.step, 1),
-            "padding_share": 1 - progress.tokens / max(progress.slots, 1),
-            "peak_memory": self.parts.runtime.peak_memory(),
-            "ended": ended,
-            "kept_step": kept,
-            "best": {"metric": best, "value": progress.best_value, "step": kept} if best else None,
-        }
-
-    def computing_parameters(self) -> int:
-        """Parameters that take part in matrix products: all but the embeddings, as Trainer counts for its FLOPs (6 N a token)."""
-        embeddings = set(self.parts.anatomy.embeddings)
-        return sum(elements(p) for name, p in self.parts.model.named_parameters() if self.parts.anatomy.own_name(name) not in embeddings)
-
 
 def same_data(folder: RunFolder, gathered: build.Gathered) -> None:
     """Raises DataError where the rows of a run to resume are not those it began with."""
     before = folder.read("data.json")
     if before is None:
         return
-    for part, facts in gathered.facts.items():
-        if before["parts"].get(part, {}).get("sha256") != facts["sha256"]:
+    for part, own in gathered.facts.items():
+        if before["parts"].get(part, {}).get("sha256") != own["sha256"]:
             raise DataError(
-                f"the {part} rows ({facts['source']}) are not those that this run began with: resumed, it would not be the same run. "
+                f"the {part} rows ({own['source']}) are not those that this run began with: resumed, it would not be the same run. "
                 "Bring the file back, or start anew with `burnish train`."
             )

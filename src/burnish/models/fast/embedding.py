@@ -53,6 +53,15 @@ class SparseTable:
         """(V, D) the table as it is without the saving."""
         return self.spread(self.weight.detach()).index_copy_(0, self.absent, self.rest * self.scale)
 
+    @torch.no_grad()
+    def rows(self, which: slice) -> torch.Tensor:
+        """(n, D) some rows of the whole table."""
+        place, known = self.place[which], len(self.weight)
+        own = place < known  # (n,)
+        found = self.weight.new_empty(len(place), *self.weight.shape[1:])
+        found[own], found[~own] = self.weight.detach()[place[own]], self.rest[place[~own] - known] * self.scale
+        return found
+
     def spread(self, rows: torch.Tensor) -> torch.Tensor:
         """(V, D) of what each occurring row has (U, D), such as its gradient: zeros for the others."""
         return rows.new_zeros(len(self.place), *rows.shape[1:]).index_copy_(0, self.occurring, rows)
