@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from burnish.core.protocols import Anatomy
 from burnish.core.sizes import elements
 from burnish.plan.formulas import formulas_of, letters, value, written
+
+ADDED = "added by the method"
+"""The role of parameters that the model itself does not have."""
 
 
 def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[str, int, int]]:
@@ -77,8 +80,17 @@ def right_formula(part: Part, config: Any) -> str | None:
     """The formula of a part where one is known and gives the number that was counted."""
     key = "embedding norms" if part.place == "embeddings" and part.role == "norms" else part.role
     key = "decoder norms" if part.place.startswith("decoder") and part.role == "norms" else key
-    numbers = letters(config)
+    numbers = letters(config, decoder=part.place.startswith("decoder"))
     return next((formula for formula in formulas_of(config, key) if value(formula, numbers) * part.times == part.total), None)
+
+
+def by_formula(found: Sequence[Part], config: Any) -> int | None:
+    """What the formulas of all parts come to, without those that a method added; None where a part has none."""
+    own = [part for part in found if part.role != ADDED]
+    if any(part.formula is None for part in own):
+        return None
+    sides = {side: letters(config, side) for side in (False, True)}
+    return sum(part.times * value(str(part.formula), sides[part.place.startswith("decoder")]) for part in own)
 
 
 def census(model: Any, anatomy: Anatomy) -> dict[str, dict[str, tuple[int, int]]]:
@@ -92,7 +104,7 @@ def census(model: Any, anatomy: Anatomy) -> dict[str, dict[str, tuple[int, int]]
         plain = anatomy.own_name(name)
         place = anatomy.role(name)
         added = plain not in own and parameter.requires_grad
-        role = "added by the method" if added else role_of(plain, place, kinds.get(name.rpartition(".")[0], ""), anatomy)
+        role = ADDED if added else role_of(plain, place, kinds.get(name.rpartition(".")[0], ""), anatomy)
         total, learning = found.setdefault(place, {}).get(role, (0, 0))
         size = elements(parameter)
         found[place][role] = total + size, learning + (size if parameter.requires_grad else 0)
@@ -112,10 +124,10 @@ def role_of(name: str, place: str, kind: str, anatomy: Anatomy) -> str:
         return (
             "norms" if place == "embeddings" or name.startswith(tuple(module + "." for module in anatomy.block_modules)) else "final norm"
         )
-    if place == "embeddings":
-        return "positions" if "position" in text or "wpe" in text else "types" if "type" in text else "tokens"
     if "relative_attention_bias" in text:
         return "position bias"
+    if place == "embeddings":
+        return "positions" if "position" in text or "wpe" in text else "types" if "type" in text else "tokens"
     if any(word in text for word in ("encdecattention", "encoder_attn", "crossattention")):
         return "cross-attention"
     return "attention" if "attn" in text or "attention" in text else "feed-forward"

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+LARGE = 32 * 2**20
+"""Bytes from which the C library asks the system for a block of its own, and gives it back at once (glibc's largest mmap threshold)."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -47,9 +50,10 @@ class Shape:
 class Weights:
     """Parameters and their bytes. `learning` counts the numbers that the optimizer moves (of a sparse embedding the rows that occur),
     `trainable` those that could; `held` are bytes of the weights themselves, `prepacked` what is laid out a second time for a CPU's
-    products, `gradients` and `moments` bytes of all gradients and of the optimizer's state; `largest` those of the largest gradient;
-    `table` bytes of the input embeddings that are put together again whenever the model is written down, 0 where they are whole;
-    `widest` bytes of the largest quantised matrix once it is unpacked for a product."""
+    products, `gradients` and `moments` bytes of all gradients and of the optimizer's state; `largest` those of the largest gradient,
+    `large` of all that are 32 MiB and more; `table` bytes of the input embeddings that are put together again whenever the model is written down, 0 where they are whole;
+    `widest` bytes of the largest quantised matrix once it is unpacked for a product; `cast` those of the matrices
+    in the 16 bits of autocast, which last from forward to backward."""
 
     total: int
     trainable: int
@@ -59,21 +63,24 @@ class Weights:
     moments: int
     prepacked: int = 0
     largest: int = 0
+    large: int = 0
     table: int = 0
     widest: int = 0
+    cast: int = 0
 
 
 @dataclass(frozen=True)
 class Kept:
     """Bytes that the forward pass of one micro-batch keeps for backward, as autograd itself counts them on a model without numbers:
     `below` the blocks, each of the `blocks`, `above` them; and each block's input, which is all that stays of one that is computed again.
-    `positions` are the token positions of that micro-batch."""
+    `positions` are the token positions of that micro-batch; `large` is what of all that lies in tensors of 32 MiB and more."""
 
     positions: int
     below: int
     blocks: tuple[int, ...]
     inputs: tuple[int, ...]
     above: int
+    large: int = 0
 
 
 @dataclass(frozen=True)

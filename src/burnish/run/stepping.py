@@ -88,7 +88,7 @@ def sparse_table(parts: build.Parts, groups: Sequence[Mapping[str, Any]]) -> Spa
     return found
 
 
-def moves_absent_rows(parts: build.Parts, weight: torch.nn.Parameter, decay: float) -> str | None:
+def moves_absent_rows(parts: build.Taught, weight: torch.nn.Parameter, decay: float) -> str | None:
     """Why rows of the input embeddings might move that none of the encoded examples holds, otherwise than by a factor on all; None where not."""
     recipe, optimizer = parts.recipe, parts.recipe.optimizer
     if recipe.data.augment is not None:
