@@ -58,7 +58,7 @@ def test_a_step_shows_loss_gradient_speed_padding_memory_and_time_left(terminal:
         display.spoke = 0.0
         display(stepped(2, 2.0))
         for sign in ("loss 2.0000", "grad 1.5", "lr 5.00e-05", "300 tok/s", "padding 25%", "800 MB", "0:38 left"):
-            assert sign in display.line(stepped(2, 2.0))
+            assert sign in display.pace.line()
     assert "step 1" in stream.getvalue() or terminal
 
 
@@ -66,9 +66,9 @@ def test_the_first_step_of_a_resumed_run_says_nothing_of_the_speed() -> None:
     console, _ = screen()
     display = Display(console)
     display(stepped(7, 900.0))
-    assert display.speed.value == 0.0
+    assert display.pace.speed.value == 0.0
     display(stepped(8, 902.0))
-    assert display.speed.value == pytest.approx(150.0)
+    assert display.pace.speed.value == pytest.approx(150.0)
 
 
 def test_evaluations_and_notes_are_lines_and_brackets_stay_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -86,5 +86,34 @@ class Began:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class RunBegan:
+    """One of several runs is taken up: the `number`th of `total`, `running` of them at a time."""
+
+    name: str
+    number: int
+    total: int
+    running: int = 1
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """What happens in one of several runs."""
+
+    name: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """One of several runs is there (`done`), was there before (`found`), or has failed; `message` says what it came to."""
+
+    name: str
+    how: Literal["done", "found", "failed"]
+    message: str
+    seconds: float
+
+
 Event = Began | Stepped | Evaluated | Moved | Saved | Noted | Working
 Listener = Callable[[Event], None]
+OfSeveral = RunBegan | OfRun | RunEnded | Noted

@@ -21,12 +21,12 @@ IDENTITY = "identity.json"
 def identity(recipe: Recipe) -> str:
     """sha256 of everything that decides what a run of `recipe` comes to.
 
-    That is the recipe with all its defaults, but for the folder that the run is written to; the contents of the files and folders that
+    That is the recipe with all its defaults, but for the folder that the run is written to and how it may be searched; the contents of the files and folders that
     it names (training and validation rows, a local model, a teacher) in the place of their names; and the versions of Burnish, torch and
     transformers. A test file is known by its name alone, for it is closed until the weights are chosen. The machine is left out: it
     decides the last bits, and how long it takes.
     """
-    content = recipe.model_dump(mode="json", exclude={"run"})
+    content = recipe.model_dump(mode="json", exclude={"run", "sweep"})
     test = content["data"].pop("test")
     whole = {"recipe": contained(content), "test": test, "versions": {name: version(name) for name in VERSIONS}}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

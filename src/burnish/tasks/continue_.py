@@ -209,8 +209,15 @@ class Continuer:
         sizes = np.bincount(examples.rows, weights=examples.targets["bytes"], minlength=len(rows))  # type: ignore[arg-type]  # (R,)
         bits = [language.bits_per_byte(nats - ends, size) for (nats, _, ends), size in zip(sums, sizes, strict=True)]
         records = [
-            {"row": row.number, "file": row.file, "loss": nats / max(tokens, 1), "tokens": int(tokens), "bits_per_byte": float(bit)}
-            for row, (nats, tokens, _), bit in zip(rows, sums, bits, strict=True)
+            {
+                "row": row.number,
+                "file": row.file,
+                "loss": nats / max(tokens, 1),
+                "tokens": int(tokens),
+                "bits_per_byte": float(bit),
+                "bytes": int(size),
+            }
+            for row, (nats, tokens, _), bit, size in zip(rows, sums, bits, sizes, strict=True)
         ]
         asked = rows[: self.task.generation.samples]
         pairs = self.openings(asked)

@@ -24,10 +24,7 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self.bar: Progress | None = None
-        self.first: Stepped | None = None
-        self.last: Stepped | None = None
-        self.loss = Smoothed()
-        self.speed = Smoothed()
+        self.pace = Pace()
         self.spoke = 0.0
 
     def __enter__(self) -> Display:
@@ -90,17 +87,12 @@ class Display:
             self.say(f"[yellow]warning:[/] {escaped(warning)}")
 
     def step(self, event: Stepped) -> None:
-        # A resumed run's clock starts where it stood: its first step says nothing of the speed.
-        since = self.last.seconds if self.last else 0.0 if event.step == 1 else event.seconds
-        if event.seconds > since:
-            self.speed.add(event.tokens / (event.seconds - since))
-        self.loss.add(event.loss)
-        self.first, self.last = self.first or event, event
+        self.pace.add(event)
         if self.console.is_terminal:
             self.show(event)
         elif time.monotonic() - self.spoke >= QUIET_SECONDS or event.fraction >= 1:
             self.spoke = time.monotonic()
-            self.say(f"step {event.step:,} ({event.fraction:.0%})  {self.line(event)}")
+            self.say(f"step {event.step:,} ({event.fraction:.0%})  {self.pace.line()}")
 
     def work(self, event: Working) -> None:
         """What takes a while between steps: in the live line, or as a plain line now and then."""
@@ -111,21 +103,11 @@ class Display:
             self.spoke = time.monotonic()
             self.say(f"[dim]{done}[/]")
 
-    def line(self, event: Stepped) -> str:
-        assert self.first is not None
-        done, passed = event.fraction - self.first.fraction, event.seconds - self.first.seconds
-        left = f"{clock(passed / done * (1 - event.fraction))} left" if done > 0 else ""
-        padding = 1 - event.tokens / max(event.slots, 1)
-        return (
-            f"loss {self.loss.value:.4f}  grad {event.grad_norm:.3g}  lr {event.lr:.2e}  {self.speed.value:,.0f} tok/s  "
-            f"padding {padding:.0%}  {megabytes(event.memory)}  {left}"
-        )
-
     def show(self, event: Stepped) -> None:
-        self.move(event.fraction, self.line(event), f"step {event.step:,}")
+        self.move(event.fraction, self.pace.line(), f"step {event.step:,}")
         if event.fraction >= 1:
             self.pause()
-            self.say(f"step {event.step:,}  {self.line(event)}")
+            self.say(f"step {event.step:,}  {self.pace.line()}")
 
     def pause(self) -> None:
         """Takes the live line away until there is something to show again."""
@@ -147,6 +129,43 @@ class Display:
             self.bar.add_task("", total=1.0, label="")
             self.bar.start()
         self.bar.update(self.bar.task_ids[0], completed=fraction, description=description, label=label)
+
+
+class Pace:
+    """How a run goes, from its steps: the loss and the speed smoothed, and the time that is left."""
+
+    def __init__(self) -> None:
+        self.first: Stepped | None = None
+        self.last: Stepped | None = None
+        self.loss = Smoothed()
+        self.speed = Smoothed()
+
+    def add(self, event: Stepped) -> None:
+        # A resumed run's clock starts where it stood: its first step says nothing of the speed.
+        since = self.last.seconds if self.last else 0.0 if event.step == 1 else event.seconds
+        if event.seconds > since:
+            self.speed.add(event.tokens / (event.seconds - since))
+        self.loss.add(event.loss)
+        self.first, self.last = self.first or event, event
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the run is over, at the pace so far."""
+        if self.first is None or self.last is None or self.last.fraction <= self.first.fraction:
+            return None
+        done, passed = self.last.fraction - self.first.fraction, self.last.seconds - self.first.seconds
+        return passed / done * (1 - self.last.fraction)
+
+    def line(self) -> str:
+        """The last step in a line."""
+        event = self.last
+        assert event is not None, "there has been a step"
+        padding = 1 - event.tokens / max(event.slots, 1)
+        left = f"{clock(self.left)} left" if self.left is not None else ""
+        return (
+            f"loss {self.loss.value:.4f}  grad {event.grad_norm:.3g}  lr {event.lr:.2e}  {self.speed.value:,.0f} tok/s  "
+            f"padding {padding:.0%}  {megabytes(event.memory)}  {left}"
+        )
 
 
 class Smoothed:
