@@ -12,10 +12,11 @@ from typing import Any
 from burnish import build
 from burnish.core.verification import Check, Verification
 from burnish.engine.batches import Budget
-from burnish.engine.events import Event, Listener, Noted, Working
+from burnish.engine.events import Listener
 from burnish.engine.savings import Savings
 from burnish.experiment import keeping, neighbors
 from burnish.experiment.agreement import LIMITS, number_format
+from burnish.experiment.progress import Progress
 from burnish.experiment.trial import MOST_EXAMPLES, Setting, Trial, compared, left_out, moved_alike
 from burnish.models.dropout import Dropout
 from burnish.models.load import load_tokenizer
@@ -48,7 +49,7 @@ def verify(recipe: Source, overrides: Sequence[str] = (), listeners: Sequence[Li
     """
     began = time.monotonic()
     checked = load_recipe(recipe, overrides)
-    progress = Progress(listeners)
+    progress = Progress(listeners, TOTAL)
     own, shortened = made_small(checked, build.gather(without_watched(checked)))
     setting = Setting(build.gather(without_watched(own)), progress.note, progress.tell)
     alike = Comparable.of(without_watched(own), setting)
@@ -186,26 +187,3 @@ def with_train(recipe: Recipe, **settings: Any) -> Recipe:
 
 def with_savings(recipe: Recipe, **wanted: bool) -> Recipe:
     return recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"savings": Savings(**wanted)})})
-
-
-class Progress:
-    """Tells listeners which check is made, and every sentence once, though every trial has it anew."""
-
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self.listeners, self.begun, self.told = listeners, 0, set[str]()
-
-    def emit(self, event: Event) -> None:
-        for listener in self.listeners:
-            listener(event)
-
-    def note(self, message: str) -> None:
-        if message not in self.told:
-            self.told.add(message)
-            self.emit(Noted(message))
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        self.emit(Working(what, done, total))
-
-    def begin(self, name: str) -> None:
-        self.emit(Working(f"checks, now {name}", self.begun, TOTAL))
-        self.begun += 1

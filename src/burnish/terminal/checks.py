@@ -9,7 +9,7 @@ from rich.text import Text
 from burnish.core.verification import QUANTITIES, Check, Verification
 from burnish.terminal.tables import escaped
 
-COLORS = {"pass": "green", "FAIL": "bold red"}
+COLORS = {"pass": "green", "warn": "yellow", "FAIL": "bold red"}
 
 
 def show_checks(console: Console, found: Verification) -> None:
