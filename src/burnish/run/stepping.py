@@ -25,6 +25,7 @@ from burnish.losses.distillation import Distilled
 from burnish.models.dropout import Dropout
 from burnish.models.fast.compiled import compile_blocks
 from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
+from burnish.models.fast.low_rank import fuse_low_rank
 from burnish.models.fast.prepacked import prepack
 from burnish.run.above import start_above
 
@@ -48,6 +49,7 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
     update.places = places(parts, optimizer)
     if recipe.engine.prepacked:
         prepack(parts.model, training=True)
+        fuse_low_rank(parts.model)
     start_above(parts, objective, course, tell)
     if recipe.engine.compile:
         compile_blocks(parts.model, parts.anatomy)
