@@ -61,7 +61,8 @@ class Taught:
 
 @dataclass
 class Parts(Taught):
-    """Everything that a run consists of; `savings` tells what of the work is left out, and what could not be, in sentences."""
+    """Everything that a run consists of; `savings` tells what of the work is left out, and what could not be, in sentences; `ahead` is how
+    many blocks were computed before the first step."""
 
     tokenizer: Any
     model: torch.nn.Module
@@ -74,6 +75,7 @@ class Parts(Taught):
     fast: Fast
     teaching: Teaching | None = None
     savings: list[str] = field(default_factory=list)
+    ahead: int = 0
 
 
 def gather(recipe: Recipe) -> Gathered:

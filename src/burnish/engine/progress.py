@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from burnish.core.duration import Duration
@@ -12,7 +12,8 @@ from burnish.core.protocols import Schedule
 
 @dataclass
 class Progress:
-    """Counters since the run began, whatever interrupted it. `evaluated`, `saved`, `best_step` are steps, -1 for never."""
+    """Counters since the run began, whatever interrupted it. `evaluated`, `saved`, `best_step` are steps, -1 for never; `spent` are seconds
+    by part of the run."""
 
     step: int = 0
     examples: int = 0
@@ -29,6 +30,7 @@ class Progress:
     best_value: float | None = None
     waited: int = 0
     budget: str | None = None
+    spent: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

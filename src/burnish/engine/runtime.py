@@ -74,6 +74,11 @@ class Runtime:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
+    def wait(self) -> None:
+        """Until everything that was begun has been computed."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def release(self) -> None:
         """Gives cached memory back after a failed attempt."""
         if self.device.type == "cuda":

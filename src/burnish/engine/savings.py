@@ -46,3 +46,6 @@ class Engine(Spec):
 
     compile: bool = False
     """Blocks go through torch.compile: minutes at the start, faster steps on GPUs."""
+
+    forecast: bool = True
+    """Before the first step, time and memory of the run are foretold, from a few steps that leave no trace; seconds at the start."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,10 @@ class Update:
         self.places: Places | None = None
         self.by_place: list[float] = []
         """L2 norms of the last gradient by place, as long as `places` says where parameters stand."""
+
+    def resting(self) -> AbstractContextManager[None]:
+        """Within, backward moves no weight."""
+        return nullcontext()
 
     def begin(self, step: int) -> None:
         """Update `step` (from 0) is about to run."""
@@ -125,7 +130,7 @@ class InBackward(Update):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
-        self.step = 0
+        self.step, self.still = 0, False
         self.seen: dict[torch.nn.Parameter, torch.Tensor] = {}
         for number, group in enumerate(optimizer.param_groups):
             for parameter, name in zip(group["params"], group["names"], strict=True):
@@ -133,6 +138,14 @@ class InBackward(Update):
                 parameter.requires_grad_(True)  # torch hangs hooks on nothing else; one that is yet to be unfrozen gets its own too
                 parameter.register_post_accumulate_grad_hook(partial(self.move_one, number, name))
                 parameter.requires_grad_(learning)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        self.still = True
+        try:
+            yield
+        finally:
+            self.still = False
 
     def begin(self, step: int) -> None:
         self.step = step
@@ -144,6 +157,9 @@ class InBackward(Update):
         Raises NonFiniteError before it moves, where its gradient is NaN or infinite.
         """
         assert parameter.grad is not None
+        if self.still:
+            parameter.grad = None
+            return
         norm = torch.linalg.vector_norm(parameter.grad)
         if not torch.isfinite(norm):
             raise NonFiniteError(

@@ -27,6 +27,7 @@ def start_above(parts: build.Parts, objective: Objective, course: Course, tell: 
         parts.savings.append(f"frozen blocks are computed at each step, for {found}")
         return
     found.fill(tell)
+    parts.ahead = len(found.replay.blocks) if found.replay.store is not None else 0
     parts.savings.extend(found.notes())
 
 

@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from burnish.core.errors import DataError
 from burnish.core.rundir import RunFolder
 from burnish.data import sources
+from burnish.models.spec import bundled
 from burnish.recipe import Recipe
 from burnish.run.environment import version
 
@@ -26,7 +28,7 @@ def identity(recipe: Recipe) -> str:
     transformers. A test file is known by its name alone, for it is closed until the weights are chosen. The machine is left out: it
     decides the last bits, and how long it takes.
     """
-    content = recipe.model_dump(mode="json", exclude={"run", "sweep"})
+    content = recipe.model_dump(mode="json", exclude={"run", "sweep", "track"})
     test = content["data"].pop("test")
     whole = {"recipe": contained(content), "test": test, "versions": {name: version(name) for name in VERSIONS}}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -44,7 +46,10 @@ def contained(value: Any) -> Any:
 def digest(name: str) -> str:
     """What stands for a name: the digest of what it names, where that is a file or folder of this machine or a bundled source."""
     if name.startswith(sources.BUNDLED):
-        return f"{name}:{sources.fingerprint(name)}"
+        try:
+            return f"{name}:{sources.fingerprint(name)}"
+        except DataError:  # a tokenizer or a model, which is a folder
+            return digest(str(bundled(name).absolute()))
     path = Path(name)
     if not path.is_absolute() or not path.exists():
         return name

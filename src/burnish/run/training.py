@@ -15,6 +15,7 @@ from burnish.core.errors import BurnishError, DataError, Interrupted, RunError, 
 from burnish.core.evaluation import Evaluation
 from burnish.core.protocols import Course
 from burnish.core.rundir import RunFolder, next_free
+from burnish.core.secrets import without_folders
 from burnish.engine import checkpoint
 from burnish.engine.batches import Budget, Order
 from burnish.engine.callbacks import Recorder
@@ -30,13 +31,16 @@ from burnish.models.load import quiet
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.beginning import Beginning
+from burnish.run.clock import Clock, since_start
 from burnish.run.drawing import upcoming
 from burnish.run.environment import environment
 from burnish.run.facts import facts, summary
 from burnish.run.finished import Run, keep_evaluation
+from burnish.run.forecasting import foretold, learn_habits, outcome
 from burnish.run.identity import mark
 from burnish.run.movement import movement
 from burnish.run.stepping import make_step, warmup_warnings
+from burnish.tracking.listener import Tracking, require
 
 Source = str | Path | Mapping[str, Any] | Recipe
 SEEN = 64
@@ -60,6 +64,7 @@ def train(
     name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task.name
     path = Path(checked.run).expanduser() if checked.run else next_free(Path("runs"), name)
     checked = checked.model_copy(update={"run": str(path.absolute())})
+    require(checked.track)
     folder = RunFolder.create(path, checked.to_yaml(), overwrite)
     try:
         return execute(folder, checked, listeners, open_test)
@@ -77,7 +82,9 @@ def resume(path: str | Path, listeners: Sequence[Listener] = (), open_test: bool
     folder = RunFolder.open(path)
     if folder.finished:
         return Run(folder)
-    return execute(folder, load_recipe(folder.recipe), listeners, open_test)
+    recipe = load_recipe(folder.recipe)
+    require(recipe.track)
+    return execute(folder, recipe, listeners, open_test)
 
 
 def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener], open_test: bool = True) -> Run:
@@ -87,7 +94,11 @@ def execute(folder: RunFolder, recipe: Recipe, listeners: Sequence[Listener], op
         for listener in listeners:
             listener(event)
 
-    with folder.lock(), Interruption().listening() as interruption:
+    trackers = Tracking(
+        recipe.track, folder, without_folders(recipe.model_dump(mode="json", exclude={"track"})), lambda text: emit(Noted(text))
+    )
+    listeners = [trackers, *listeners]
+    with folder.lock(), Interruption().listening() as interruption, trackers:
         try:
             mark(folder, recipe)
             session = Session.open(folder, recipe, emit, interruption)
@@ -118,6 +129,8 @@ class Session:
     emit: Listener
     interruption: Interruption
     beginning: Beginning
+    clock: Clock
+    forecast: dict[str, Any] | None = None
     last_watch: tuple[int, Evaluation, float] | None = None
 
     @classmethod
@@ -130,6 +143,7 @@ class Session:
         def tell(what: str, done: int, total: int) -> None:
             emit(Working(what, done, total))
 
+        began, start = time.monotonic(), since_start()
         gathered = build.gather(recipe)
         same_data(folder, gathered)
         parts = build.assemble(recipe, gathered, note, tell)
@@ -149,8 +163,10 @@ class Session:
         gathered.warnings += warmup_warnings(recipe.schedule.warmup, plan.total_steps)
         step = make_step(parts, Course(order.steps_per_epoch, plan.total_steps), tell)
         step.upcoming = upcoming(recipe, order)
-        session = cls(folder, parts, step, plan, order, Progress(), emit, interruption, beginning)
+        session = cls(folder, parts, step, plan, order, Progress(), emit, interruption, beginning, Clock({}))
         session.restore(note)
+        session.clock.add("start", start)
+        session.foretell(began, note)
         session.record(recipe)
         return session
 
@@ -169,11 +185,21 @@ class Session:
             if self.progress.budget:
                 self.step.budget = replace(Budget.parse(self.progress.budget), padded=self.step.budget.padded)
             note(f"going on after step {self.progress.step}")
+        self.clock = Clock(self.progress.spent)
         self.folder.rewind_metrics(self.progress.step, self.progress.evaluated)
+
+    def foretell(self, began: float, note: Callable[[str], None]) -> None:
+        """Foretells time and memory of a run that begins; one that goes on keeps what was foretold. Loading has taken since `began`."""
+        self.clock.add("loading", time.monotonic() - began)
+        self.forecast = (self.folder.read("plan.json") or {}).get("forecast")
+        if self.forecast is None and self.progress.step == 0 and self.parts.recipe.engine.forecast:
+            with self.clock.spending("loading"):
+                self.forecast = foretold(self.parts, self.step, self.order, self.plan, self.folder.path, self.clock.spent, note)
 
     def record(self, recipe: Recipe) -> None:
         """Writes what the run is made of, and tells it."""
         gathered, made_of = self.parts.gathered, facts(self.parts, self.plan, self.order, self.step)
+        made_of["forecast"] = self.forecast
         recorder = Recorder(self.folder, self.progress.step)
         tell = self.emit
 
@@ -205,9 +231,9 @@ class Session:
         loop = Loop(
             plan=self.plan,
             order=self.order,
-            step=self.step,
-            evaluate=self.watch,
-            save=self.save,
+            step=self.clock.counting("steps", self.step),
+            evaluate=self.clock.counting("evaluation", self.watch),
+            save=self.clock.counting("saving", self.save),
             emit=self.emit,
             interrupted=self.interruption.check,
             peak_memory=self.parts.runtime.peak_memory,
@@ -223,6 +249,7 @@ class Session:
         part, began = self.tried(), time.monotonic()
         evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
         seconds = time.monotonic() - began
+        self.clock.add("before", seconds)
         keep_evaluation(self.folder, "before", evaluation, 0, seconds)
         self.emit(Evaluated(0, 0.0, part, evaluation.metrics, seconds, False))
 
@@ -272,16 +299,20 @@ class Session:
         kept = progress.best_step if progress.best_step >= 0 else progress.step
         if kept != progress.step:
             checkpoint.load_weights(checkpoint.require_whole(self.folder, kept), self.trained)
-        self.folder.replace_folder(self.folder.model, self.export)
+        with self.clock.spending("saving"):
+            self.folder.replace_folder(self.folder.model, self.export)
         if "validation" in parts.examples or parts.learner.foretold:
             self.measure(self.tried(), kept)
         trouble = self.open_test(kept) if open_test else None
         figures = summary(self.parts, progress, self.order, ended, kept)
+        figures["spent"], figures["forecast"] = self.clock.spent, outcome(self.forecast, self.clock.spent, figures["peak_memory"])
         self.tell_movement()
         self.folder.write("summary.json", figures)
         from burnish.report.page import write
 
-        write(self.folder.path)
+        with self.clock.spending("report"):
+            write(self.folder.path)
+        learn_habits(self.clock.spent)
         if trouble is not None:
             raise DataError(
                 f"The model is trained and saved, but the test rows cannot be used: {trouble}\n"
@@ -310,6 +341,7 @@ class Session:
             began = time.monotonic()
             evaluation = self.evaluated(part, Runtime(self.parts.recipe.train.device))
             seconds = time.monotonic() - began
+            self.clock.add("test" if part == "test" else "evaluation", seconds)
         keep_evaluation(self.folder, part, evaluation, step, seconds)
 
     def open_test(self, step: int) -> DataError | None:
