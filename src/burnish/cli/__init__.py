@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from burnish.cli import checking, looking, making, proving, running
+from burnish.cli import checking, comparing, looking, making, planning, proving, running, sweeping
 from burnish.cli.app import app
 from burnish.core.errors import BurnishError, disk_errors
 
-__all__ = ["app", "checking", "guarded", "looking", "main", "making", "proving", "running"]
+__all__ = ["app", "checking", "comparing", "guarded", "looking", "main", "making", "planning", "proving", "running", "sweeping"]
 
 
 def guarded(command: Callable[[], Any]) -> int:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,12 +48,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters and their bytes. `learning` counts the numbers that the optimizer moves (of a sparse embedding the rows that occur),
-    `trainable` those that could; `held` are bytes of the weights themselves, `prepacked` what is laid out a second time for a CPU's
-    products, `gradients` and `moments` bytes of all gradients and of the optimizer's state; `largest` those of the largest gradient,
-    `large` of all that are 32 MiB and more; `table` bytes of the input embeddings that are put together again whenever the model is written down, 0 where they are whole;
-    `widest` bytes of the largest quantised matrix once it is unpacked for a product; `cast` those of the matrices
-    in the 16 bits of autocast, which last from forward to backward."""
+    """Parameters and their bytes.
+
+    `learning` counts the numbers that the optimizer moves (of a sparse embedding the rows that occur), `trainable` those that could.
+    `held` are bytes of the weights, `prepacked` what is laid out a second time for a CPU's products, `gradients` and `moments` bytes of
+    all gradients and of the optimizer's state; `largest` those of the largest gradient, of which two are added up where it is `shared`
+    by embeddings and output; `large` are all gradients of 32 MiB and more. `table` are input embeddings that are put together again
+    whenever the model is written down (0 where they are whole), `copied` those of them that stay in memory a second time, as part of the
+    file that is mapped. `widest` is the largest matrix in few bits once it is unpacked for a product, `cast` the matrices in the 16 bits
+    of autocast, which last from forward to backward.
+    """
 
     total: int
     trainable: int
@@ -63,8 +67,10 @@ class Weights:
     moments: int
     prepacked: int = 0
     largest: int = 0
+    shared: bool = False
     large: int = 0
     table: int = 0
+    copied: int = 0
     widest: int = 0
     cast: int = 0
 
@@ -113,7 +119,7 @@ class Work:
 
     `batches` are the first steps of an epoch, each cut into micro-batches, each of which is the list of its examples' lengths (packed,
     or padded to its longest); `steps` all updates of the run (None where time limits it). `read_share` is the share of positions that
-    head and loss look at. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
+    head and loss look at; `budget` the positions of a micro-batch that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
     block is computed again. `moments_on_host` and `activations_on_host` wait beside the GPU.
     """
 
@@ -133,6 +139,7 @@ class Work:
     optimizer: str
     precision: str
     itemsize: int
+    budget: int
     max_length: int
     device: str
     packed: bool
@@ -148,9 +155,6 @@ class Work:
     quantized: str | None = None
     vocabulary_scores: bool = False
     writing: Writing | None = None
-    tokens_on_disk: int = 0
-    process: int = 0
-    notes: tuple[str, ...] = field(default=())
 
     def computed(self, group: Sequence[int]) -> int:
         """Token positions that a micro-batch of these lengths takes."""

@@ -79,10 +79,19 @@ def weights_of(
         prepacked=prepacked_bytes(recipe, model, packed) if device == "cpu" else 0,
         largest=max(gradients),
         large=sum(size for size in gradients if size >= LARGE),
+        shared=shared_output(model),
         table=whole,
+        copied=0 if recipe.model.fresh or device != "cpu" else whole,
         widest=max((4 * parameter.numel() for parameter in model.parameters() if id(parameter) in packed), default=0),
         cast=SIXTEEN * matrices(model) if recipe.train.precision != "fp32" and recipe.model.dtype == "float32" else 0,
     )
+
+
+def shared_output(model: Any) -> bool:
+    """Whether the embeddings learn and are the output's matrix too, so that two gradients of their size are added up."""
+    output, table = model.get_output_embeddings(), model.get_input_embeddings()
+    weight = getattr(table, "weight", None)
+    return output is not None and weight is not None and weight.requires_grad and getattr(output, "weight", None) is weight
 
 
 def matrices(model: nn.Module) -> int:

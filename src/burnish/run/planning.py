@@ -81,6 +81,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
         optimizer=recipe.optimizer.name,
         precision=settings.precision,
         itemsize=SIZES[recipe.model.dtype],
+        budget=CPU_BUDGET if device == "cpu" else GPU_BUDGET,
         max_length=survey.max_length,
         device=device,
         packed=one_row,

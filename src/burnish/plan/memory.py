@@ -1,0 +1,208 @@
+"""Memory of a run by part and by moment, from the numbers of its work.
+
+    training    weights + gradients + optimizer + activations + logits + passing
+    evaluation  weights + optimizer + what one pass without gradients holds
+    writing     weights + optimizer + keys and values of all texts
+    saving      weights + optimizer + tables put together to be written
+
+The peak is the largest of these, with the process beneath it. On a GPU that is all: torch asks for what is listed, in blocks of 2 MiB. On
+a CPU the C library keeps what a program frees, but for pieces of 32 MiB and more, so that what training once took stays: later moments
+come on top of that, where they do not fit into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from burnish.core.deferred import CHUNK, FEWEST, KEPT, MOST
+from burnish.plan.work import LARGE, Work
+
+FLOAT = 4
+"""Bytes of a number in float32, in which scores and losses are computed."""
+
+SCORES = 3
+"""Copies of a chunk's logits that are there at once: themselves, their logarithms, and their gradient."""
+
+EVALUATED = 4
+"""Positions that an evaluation takes at once, in multiples of training's; texts that are written take as many times more."""
+
+UNPACKED = 4
+"""Copies in float32 of the largest parameter that an 8-bit optimizer makes on a CPU to move it: gradient, two moments, update."""
+
+ROUNDED = 2 * 2**20
+"""Bytes in which torch's allocator asks a GPU for memory."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by part, while training, and by moment; `peak` is the largest moment, process included. `process` is what is there before
+    any of it: the program, its libraries and the rows (on a GPU, what its driver keeps for the program)."""
+
+    process: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    passing: int
+    evaluation: int
+    writing: int
+    saving: int
+
+    @property
+    def training(self) -> int:
+        """Everything in a step of training."""
+        return self.process + self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.passing
+
+    @property
+    def moments(self) -> dict[str, int]:
+        """What is in memory at each of the moments of a run."""
+        return {"training": self.training, "evaluation": self.evaluation, "writing": self.writing, "saving": self.saving}
+
+    @property
+    def peak(self) -> int:
+        return max(self.moments.values())
+
+    def to_json(self) -> dict[str, int]:
+        """Every part in bytes."""
+        return {**vars(self), "training": self.training, "peak": self.peak}
+
+
+def memory(work: Work, process: int = 0, devices: int = 1) -> Memory:
+    """What a run takes on each of `devices`, among which weights, gradients, optimizer's state and examples are divided (ZeRO, stage 3:
+    Rajbhandari et al. 2020, arXiv:1910.02054): of a block, all of it is there while it is computed."""
+    own, weights = weights_bytes(work), work.weights
+    gathered = 0 if devices == 1 else 2 * weights.held // max(1, len(work.kept.blocks))
+    gradients = gradient_bytes(work)
+    moments = 0 if work.moments_on_host else weights.moments
+    average = weights.gradients if work.average else 0
+    share = min(1.0, work.micro_batches / devices) if devices > 1 else 1.0
+    activations = math.ceil(activation_bytes(work) * share)
+    scores, scores_large = logit_bytes(work)
+    passing, passing_large = passing_bytes(work)
+    fixed = [math.ceil(part / devices) for part in (own, gradients, moments + average)]
+    parts = [rounded(part, work) for part in (fixed[0] + gathered, fixed[1], fixed[2], activations, math.ceil(scores * share), passing)]
+    standing = process + parts[0] + parts[2]
+    step = process + sum(parts)
+    kept = step if work.device == "cpu" else standing
+    returned = scores_large + passing_large + work.kept.large + (0 if work.in_backward else weights.large)
+    if work.device == "cpu":
+        kept = max(standing, step - returned)
+    free = kept - standing
+    later = {
+        "evaluation": evaluation_bytes(work),
+        "writing": writing_bytes(work),
+        "saving": 2 * weights.table,
+    }
+    found = {name: kept + (needed if name == "saving" else max(0, needed - free)) for name, needed in later.items()}
+    return Memory(process, *parts, **found)
+
+
+def rounded(size: int, work: Work) -> int:
+    """Bytes as the device gives them out."""
+    return size if work.device == "cpu" else math.ceil(size / ROUNDED) * ROUNDED
+
+
+def weights_bytes(work: Work) -> int:
+    """Weights as they are held, and what lies beside them."""
+    return work.weights.held + work.weights.copied + work.weights.prepacked
+
+
+def gradient_bytes(work: Work) -> int:
+    """All gradients, or, where weights move within backward, the largest that is there at once."""
+    return min(work.weights.gradients, (1 + work.weights.shared) * work.weights.largest) if work.in_backward else work.weights.gradients
+
+
+def activation_bytes(work: Work) -> int:
+    """What the heaviest micro-batch keeps for backward, by policy: kept, computed again, waiting on the host."""
+    if work.activations_on_host:
+        return max(work.kept.blocks)
+    kept = list(work.kept.blocks)
+    if work.trimmed:
+        kept[-1] = trimmed(work, kept[-1], work.kept.inputs[-1])
+    above = work.kept.above * (work.read_share if work.deferred else 1)
+    again = 0
+    if work.checkpoint_every is not None:
+        chosen = range(0, len(kept), work.checkpoint_every)
+        again = max(kept[block] for block in chosen)
+        kept = [work.kept.inputs[block] if block in chosen else size for block, size in enumerate(kept)]
+    return work.kept.below + sum(kept) + math.ceil(above) + again
+
+
+def trimmed(work: Work, kept: int, entered: int) -> int:
+    """What a last block keeps of whose rows only those that are read are computed: its input, keys and values whole, the rest in part."""
+    whole = min(kept, entered + 2 * work.shape.key_value_width * work.kept.positions * work.itemsize)
+    return whole + math.ceil((kept - whole) * work.read_share)
+
+
+def logit_bytes(work: Work) -> tuple[int, int]:
+    """A vocabulary's scores in training, and what of them lies in pieces that the system gets back."""
+    if not work.vocabulary_scores:
+        return 0, 0
+    size = work.shape.vocabulary
+    if not work.deferred:
+        whole = work.kept.positions * size * FLOAT
+        return SCORES * whole, SCORES * whole if whole >= LARGE else 0
+    rows = math.ceil(work.read_share * decoded(work))
+    if rows * size > KEPT:
+        rows = chunk(rows, size)
+    piece = rows * size * FLOAT
+    return SCORES * piece, SCORES * piece if piece >= LARGE else 0
+
+
+def decoded(work: Work) -> int:
+    """Positions of the side that writes."""
+    train = work.parts["train"]
+    if train.sources is None:
+        return work.kept.positions
+    return round(work.kept.positions * (1 - float(train.sources.sum()) / max(1, train.tokens)))
+
+
+def chunk(rows: int, size: int) -> int:
+    """Rows of a chunk of logits, as `core.deferred.Deferred.chunk` cuts them."""
+    least = max(math.ceil(CHUNK / size), FEWEST, math.ceil(rows / MOST))
+    return max(1, math.ceil(rows / max(1, rows // least)))
+
+
+def passing_bytes(work: Work) -> tuple[int, int]:
+    """What comes and goes within a step, and what of it the system gets back: gradients of a block's hidden states, a second gradient
+    of the largest parameter before it is added, matrices unpacked from few bits or cast to 16."""
+    shape, weights = work.shape, work.weights
+    block = work.kept.positions * (2 * shape.inner + 4 * shape.width) * work.itemsize
+    again = weights.largest * (1 + weights.shared) if work.micro_batches > 1 or weights.shared else 0
+    moved = UNPACKED * weights.largest if work.optimizer.endswith("8bit") and work.device == "cpu" else 0
+    second = max(again, moved)
+    return block + second + weights.widest + weights.cast, second if weights.largest >= LARGE else 0
+
+
+def evaluation_bytes(work: Work) -> int:
+    """What a pass without gradients holds of its largest micro-batch: two layers' worth of a block, and a chunk of scores."""
+    positions = read_at_once(work, [int(part.lengths.max()) for name, part in work.parts.items() if name != "train"])
+    shape = work.shape
+    passing = positions * (2 * shape.inner + 4 * shape.width + 3 * shape.attention_width) * work.itemsize
+    if not work.vocabulary_scores:
+        return passing
+    rows = chunk(positions, shape.vocabulary) if work.deferred else positions
+    return passing + 2 * rows * shape.vocabulary * FLOAT
+
+
+def read_at_once(work: Work, longest: Sequence[int]) -> int:
+    """Positions of an evaluation's largest micro-batch."""
+    most = max((part.tokens for name, part in work.parts.items() if name != "train"), default=0)
+    return min(most, max([EVALUATED * work.budget, *longest])) if most else 0
+
+
+def writing_bytes(work: Work) -> int:
+    """Keys and values of the texts that are written together, and their scores: 2 L B bytes a token, for each block its keys and values;
+    those of one block a second time, while texts come and go."""
+    if work.writing is None:
+        return 0
+    shape, texts = work.shape, work.writing
+    length = texts.prompt + texts.new_tokens
+    room = EVALUATED * EVALUATED * work.budget // texts.beams
+    together = max(1, min(texts.texts, room // length)) * texts.beams
+    blocks = shape.decoder_layers or shape.layers
+    cache = 2 * (blocks + 1) * shape.key_value_width * together * length * work.itemsize
+    return cache + 2 * together * shape.vocabulary * FLOAT

@@ -1,0 +1,168 @@
+"""What a process takes beside its model: libraries, kernels, tokenizer, what the C library scatters.
+
+It is measured, not guessed: a run of the same kind (task, method, optimizer, tokenizer, quantisation) of a model of next to nothing goes
+through training, evaluation, saving and report in a process of its own, and what its model takes by the formulas is taken off its peak.
+Ten seconds, once for each kind, machine and version; kept in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from burnish.core import shelf
+from burnish.plan.memory import memory
+from burnish.recipe import Recipe
+from burnish.recipe import load as load_recipe
+from burnish.run.surveying import Survey, rows_of, survey
+
+KIND = "processes"
+MOST_BYTES = 10**7
+PATIENCE = 180
+"""Seconds after which a measurement is given up."""
+
+ROWS, WATCHED, STEPS = 64, 16, 4
+SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128}
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
+KEPT = ("name", "r", "reduction", "virtual_tokens")
+"""What of a method's settings the small model bears."""
+
+
+def process_bytes(recipe: Recipe, found: Survey, note: Callable[[str], None]) -> int:
+    """Bytes beside the model in a run of this kind on this machine: from the cache, else measured; where that cannot be, what the present
+    process takes."""
+    entry = shelf.root(KIND) / key(recipe)
+    try:
+        return int(json.loads((entry / "floor.json").read_text())["bytes"])
+    except (OSError, ValueError, KeyError):
+        pass
+    note("measuring what the program itself takes: a run of a tiny model, once")
+    size = measured(recipe, found)
+    if size is None:
+        return resident()
+    try:
+        with shelf.making(entry, MOST_BYTES) as folder:
+            (folder / "floor.json").write_text(json.dumps({"bytes": size}))
+    except OSError:
+        pass
+    return size
+
+
+def key(recipe: Recipe) -> str:
+    """What decides how much a process takes, in a name."""
+    versions = {name: metadata.version(name) for name in (*LIBRARIES, "burnish")}
+    quantize = recipe.model.quantize.name if recipe.model.quantize else None
+    kind = {
+        "task": recipe.task.name,
+        "method": recipe.method.name,
+        "optimizer": recipe.optimizer.name,
+        "quantize": quantize,
+        "model": recipe.model.name,
+        "tokenizer": recipe.model.tokenizer,
+        "engine": recipe.engine.model_dump(mode="json"),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "machine": [platform.machine(), platform.python_version(), os.cpu_count()],
+    }
+    return hashlib.sha256(json.dumps([versions, kind], sort_keys=True).encode()).hexdigest()[:24]
+
+
+def measured(recipe: Recipe, found: Survey) -> int | None:
+    """Trains the small model in a process of its own; None where it cannot be made or trained."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            small_model(found, folder / "model")
+            rows = rows_of(found, ROWS)
+            for part, chosen in (("train", rows), ("watched", rows[:WATCHED])):
+                (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+            (folder / "recipe.json").write_text(json.dumps(small_recipe(recipe, folder)), encoding="utf-8")
+            program = "import sys; from burnish.run.floor import tell; tell(sys.argv[1])"
+            done = subprocess.run(
+                [sys.executable, "-c", program, name], capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=name
+            )
+            return int(done.stdout.strip().splitlines()[-1])
+        except (OSError, ValueError, IndexError, TypeError, KeyError, RuntimeError, subprocess.SubprocessError):
+            return None
+
+
+def small_model(found: Survey, folder: Path) -> None:
+    """Writes a model of the recipe's architecture and vocabulary, of two narrow blocks, as a folder of weights."""
+    import transformers
+
+    from burnish.models import fresh, load
+
+    spec, learner = found.recipe.model, found.learner
+    with load.quiet():
+        if spec.architecture is not None:
+            settings = fresh.new_config(spec.architecture, SMALL, found.tokenizer, learner.config)
+        else:
+            known = transformers.AutoConfig.from_pretrained(spec.source(), **spec.access(), **learner.config)
+            settings = fresh.altered_config(known, SMALL, None, learner.config)
+        model = getattr(transformers, learner.auto_class).from_config(settings, trust_remote_code=spec.trust_remote_code)
+        model.save_pretrained(folder)
+        load.load_tokenizer(spec).save_pretrained(folder)
+
+
+def small_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The recipe of the same kind for the small model."""
+    whole = recipe.model_dump(mode="json")
+    method = {name: value for name, value in whole["method"].items() if name in KEPT}
+    task = dict(found_task(whole["task"]))
+    return {
+        "model": {"name": str(folder / "model"), "quantize": whole["model"]["quantize"]},
+        "task": task,
+        "data": {
+            "train": str(folder / "train.jsonl"),
+            "validation": str(folder / "watched.jsonl"),
+            "test": str(folder / "watched.jsonl"),
+            "max_length": min(recipe.data.max_length or 64, 64),
+            "bad_rows": "drop",
+        },
+        "method": {**method, **({"blocks": 1} if recipe.method.name == "freeze" else {})},
+        "optimizer": {"name": recipe.optimizer.name},
+        "train": {
+            "duration": f"{STEPS}st",
+            "evaluate_every": f"{STEPS // 2}st",
+            "save_every": f"{STEPS // 2}st",
+            "batch_size": 16,
+            "device": "cpu",
+        },
+        "engine": whole["engine"],
+        "run": str(folder / "run"),
+    }
+
+
+def found_task(task: dict[str, Any]) -> dict[str, Any]:
+    """The task, writing next to nothing."""
+    generation = task.get("generation")
+    return task if not generation else {**task, "generation": {**generation, "samples": 2, "max_new_tokens": 4}}
+
+
+def tell(folder: str) -> None:
+    """Trains the small recipe of a folder and prints what the process took beside the model."""
+    from burnish.run.planning import work_of
+    from burnish.run.training import train
+
+    recipe = load_recipe(json.loads((Path(folder) / "recipe.json").read_text()))
+    run = train(recipe)
+    peak = int((run.folder.read("summary.json") or {})["peak_memory"])
+    print(peak - memory(work_of(recipe, survey(recipe), "cpu")).peak)
+
+
+def resident() -> int:
+    """Bytes of the present process that are in memory."""
+    from burnish.engine.runtime import Runtime
+
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return Runtime("cpu").peak_memory()
