@@ -29,7 +29,7 @@ FILES = {
 TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
 
 SIBLINGS = {"losses", "optim", "metrics", "data", "models", "methods", "engine", "plan", "report"}
-LIBRARY = {"core", *SIBLINGS, "tasks", "recipe", "teaching", "build"}
+LIBRARY = {"core", *SIBLINGS, "tasks", "recipe", "teaching", "build", "tracking"}
 
 # What each part may import, beside itself. A new part has to be entered here.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{sibling: {"core"} for sibling in SIBLINGS},
     # A task gathers what it is made of, and knows neither how it is trained (engine, methods, optim) nor how it is shown.
     "tasks": {"core", "losses", "metrics", "data", "models"},
+    # Follows the events of a run.
+    "tracking": {"core", "engine"},
     # The recipe names every spec; tasks, methods and optimizers reach it through the registry.
-    "recipe": {"core", *SIBLINGS - {"report"}},
+    "recipe": {"core", "tracking", *SIBLINGS - {"report"}},
     # Meets a teacher with a student's parts, for build.
     "teaching": {"core", "data", "engine", "losses", "models", "recipe"},
     "build": LIBRARY - {"build", "report", "tasks"},
@@ -269,7 +271,7 @@ def registry_classes() -> set[type[BaseModel]]:
 
 def test_registered_modules_are_discovered() -> None:
     """A file in tasks, methods or optim is enough: nothing else names it."""
-    for package in ("tasks", "methods", "optim"):
+    for package in ("tasks", "methods", "optim", "tracking"):
         for module in FILES:
             if part_of(module) == package and "@register(" in FILES[module].read_text(encoding="utf-8"):
                 assert module in sys.modules, module

@@ -75,7 +75,7 @@ def scalar(spec: BaseModel, key: str) -> str:
 def catalogue() -> dict[str, list[tuple[str, str]]]:
     """Everything that a recipe can name, by kind, with the first sentence of its help."""
     listed = {}
-    for kind in ("task", "order", "method", "loss", "optimizer", "schedule", "control", "augmentation"):
+    for kind in ("task", "order", "method", "loss", "optimizer", "schedule", "control", "augmentation", "tracker"):
         found = registry.specs(kind)
         listed["losses" if kind == "loss" else f"{kind}s"] = [
             (name, " ".join((cls.__doc__ or "").split()).partition(". ")[0].rstrip(".")) for name, cls in found.items()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from burnish.core import registry
 from burnish.core.errors import RecipeError
+from burnish.core.secrets import secret_faults
 from burnish.core.spec import Choice, Spec, faults, locate
 from burnish.data.spec import Data
 from burnish.engine.savings import Engine
@@ -28,7 +29,7 @@ from burnish.recipe.sweep import Sweep
 
 __all__ = ["Recipe", "load", "overridden", "read_yaml"]
 
-for package in ("burnish.tasks", "burnish.methods", "burnish.optim"):
+for package in ("burnish.tasks", "burnish.methods", "burnish.optim", "burnish.tracking"):
     registry.discover(package)
 
 from burnish.methods.select import Full  # noqa: E402  (after discovery, as every registered spec)
@@ -36,6 +37,11 @@ from burnish.optim.optimizers import AdamW  # noqa: E402
 from burnish.optim.schedules import Linear  # noqa: E402
 from burnish.optim.selective import Selective  # noqa: E402
 from burnish.recipe.conflicts import disagreements, twice_faults  # noqa: E402
+
+
+def listed(value: Any) -> Any:
+    """A single one stands for a list of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 class Recipe(Spec):
@@ -83,6 +89,9 @@ class Recipe(Spec):
     sweep: Sweep | None = None
     """How `burnish sweep` searches a recipe that has ranges in the place of values."""
 
+    track: Annotated[list[Annotated[Any, Choice("tracker")]], BeforeValidator(listed)] = []
+    """Where the run is followed beside its own folder: tensorboard, wandb, mlflow, or several; their keys come from the environment."""
+
     run: str | None = None
     """The run's folder; by default runs/NAME-N where the command is given, NAME being the recipe's."""
 
@@ -125,7 +134,7 @@ def checked(raw: Mapping[str, Any], origin: str, base: Path) -> Recipe:
         sections = sound_sections(raw, error)
     problems += twice_faults(sections.get("data"), base)
     sections = {key: placed(section, base) for key, section in sections.items()}
-    problems += disagreements(sections)
+    problems += disagreements(sections) + secret_faults(raw)
     if problems or recipe is None:
         raise RecipeError(origin, problems)
     return recipe.model_copy(update=sections)

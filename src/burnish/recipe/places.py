@@ -11,6 +11,7 @@ from burnish.data.spec import Data
 from burnish.engine import control
 from burnish.losses.distill import Distill
 from burnish.models.spec import Model
+from burnish.tracking.tensorboard import TensorBoard
 
 
 def placed(section: Any, base: Path) -> Any:
@@ -30,6 +31,10 @@ def placed(section: Any, base: Path) -> Any:
         return section.model_copy(update={"teacher": folder(section.teacher, base)})
     if isinstance(section, control.Replay):
         return section.model_copy(update={"run": absolute(section.run, base)})
+    if isinstance(section, list):  # of trackers
+        return [placed(entry, base) for entry in section]
+    if isinstance(section, TensorBoard) and section.folder is not None:
+        return section.model_copy(update={"folder": os.path.abspath(Path(section.folder).expanduser())})
     return section
 
 
