@@ -21,19 +21,17 @@ LARGEST_GRID = 10_000
 
 @dataclass(frozen=True)
 class Search:
-    """A recipe whose ranges are to be filled in. `raw` is the recipe as it is written, without its `sweep` section; `higher` is better."""
+    """A recipe whose ranges are to be filled in. `raw` is the recipe as it is written, without its `sweep` section; `recipes` are
+    those at the ends and choices of all `domains`; `higher` says whether more of the metric is better."""
 
     raw: Mapping[str, Any]
     origin: str
     base: Path
     settings: Sweep
+    domains: Mapping[str, Domain]
+    recipes: Sequence[Recipe]
     metric: str
     higher: bool
-
-    @cached_property
-    def domains(self) -> dict[str, Domain]:
-        """Every key that is searched, those within options too."""
-        return probes(self.raw)[0]
 
     @cached_property
     def grid(self) -> list[dict[str, Any]]:
@@ -67,7 +65,7 @@ def searched(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = 
     domains, points = probes(raw)
     recipes = sound(raw, domains, points, (origin, base))
     metric, higher = judged(recipes, settings, origin)
-    found = Search(raw, origin, base, settings, metric, higher)
+    found = Search(raw, origin, base, settings, domains, recipes, metric, higher)
     if settings.sampler == "grid" and len(found.grid) > LARGEST_GRID:
         raise RecipeError(origin, [f"the grid has {len(found.grid):,} points: give ranges fewer `points`, or take sampler tpe"])
     return found

@@ -83,16 +83,17 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Choices:
-    """One of some values, each told by its YAML."""
+    """One of some values, each told by its label: the name it has, where no other has that, else its YAML."""
 
     options: Sequence[Any]
 
     def __str__(self) -> str:
-        return f"{{choice: [{', '.join(self.labels)}]}}"
+        return f"{{choice: [{', '.join(map(written, self.options))}]}}"
 
     @property
     def labels(self) -> list[str]:
-        return [written(option) for option in self.options]
+        names = [name_of(option) for option in self.options]
+        return [name if names.count(name) == 1 else written(option) for name, option in zip(names, self.options, strict=True)]
 
     def value(self, label: Any) -> Any:
         return self.options[self.labels.index(label)]
@@ -102,6 +103,11 @@ class Choices:
 
     def grid(self) -> list[str]:
         return self.labels
+
+
+def name_of(option: Any) -> str:
+    name = option.get("name") if isinstance(option, Mapping) else None
+    return name if isinstance(name, str) else written(option)
 
 
 Domain = Numbers | Choices
@@ -132,6 +138,16 @@ def children(node: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(place), inner) for place, inner in enumerate(node))
 
 
+def flat(node: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of a tree by their dotted keys."""
+    inner = dict(children(node))
+    return (
+        {key: value for name, child in inner.items() for key, value in flat(child, (*path, name)).items()}
+        if inner
+        else {".".join(path): node}
+    )
+
+
 def unsearched(raw: Mapping[str, Any]) -> list[str]:
     """A fault for each range, for those who need values."""
     return [f"`{key}` is a range to search: burnish sweep, or give it a value" for key, _ in ranges(raw)]
@@ -148,14 +164,13 @@ def space_faults(node: Any, path: tuple[str, ...] = ()) -> list[str]:
         found = domain(node)
     except ValueError as error:
         return [f"`{key}`: {error}"]
-    options = found.options if isinstance(found, Choices) else []
-    return [fault for place, option in enumerate(options) for fault in space_faults(option, option_path(path, option, place))]
+    options = zip(found.options, found.labels, strict=True) if isinstance(found, Choices) else ()
+    return [fault for option, label in options for fault in space_faults(option, option_path(path, option, label))]
 
 
-def option_path(path: tuple[str, ...], option: Any, place: int) -> tuple[str, ...]:
-    """Where the keys of an option stand: `method.lora.r`, and by its number where it has no name."""
-    name = option.get("name") if isinstance(option, Mapping) else None
-    return (*path, name if isinstance(name, str) else str(place + 1))
+def option_path(path: tuple[str, ...], option: Any, label: str) -> tuple[str, ...]:
+    """Where the keys of an option stand: `method.lora.r`."""
+    return (*path, label) if isinstance(option, (Mapping, list)) else path
 
 
 def domain(node: Mapping[str, Any]) -> Domain:
@@ -173,11 +188,11 @@ def choices(options: Any) -> Choices:
     """Raises ValueError where these are not two different values at least."""
     if not isinstance(options, list) or len(options) < 2:
         raise ValueError(f"choice needs a list of two values or more, such as {{choice: [full, lora]}}; got {written(options)}")
-    found = Choices(options)
-    twice = next((label for label in found.labels if found.labels.count(label) > 1), None)
+    told = [written(option) for option in options]
+    twice = next((label for label in told if told.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"choice names {twice} twice")
-    return found
+    return Choices(options)
 
 
 def numbers(kind: str, node: Mapping[str, Any]) -> Numbers:
@@ -223,10 +238,9 @@ def filled(node: Any, pick: Callable[[str, Domain], Any], path: tuple[str, ...] 
             return {key: filled(inner, pick, (*path, str(key))) for key, inner in node.items()}
         return [filled(inner, pick, (*path, str(place))) for place, inner in enumerate(node)] if isinstance(node, list) else node
     found = domain(node)
-    value = found.value(pick(".".join(path), found))
-    if isinstance(found, Choices):
-        return filled(value, pick, option_path(path, value, found.options.index(value)))
-    return value
+    picked = pick(".".join(path), found)
+    value = found.value(picked)
+    return filled(value, pick, option_path(path, value, picked)) if isinstance(found, Choices) else value
 
 
 def at(raw: Any, values: Values) -> Any:
