@@ -77,9 +77,8 @@ def coordinates_figure(facts: Mapping[str, Any]) -> Figure:
             met = [(at, scale(trial["parameters"][name])) for at, (name, (scale, _)) in axis_of if name in trial["parameters"]]
             met.append((len(names) - 1, scales[-1][0](trial["value"])))
             color = STAND_INS["contrast" if place == len(order) - 1 else "accent" if among else "muted"]
-            axes.plot(
-                range(len(heights)), heights, color=color, linewidth=2 if among else 1, alpha=1 if among else 0.4, marker="o", markersize=3
-            )
+            thick = 2 if among else 1
+            axes.plot(*zip(*met, strict=True), color=color, linewidth=thick, alpha=1 if among else 0.4, marker="o", markersize=3)
         upright_axes(axes, names, scales, width)
 
     best = facts["best"]
