@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from burnish.methods.adapters import Adapters
 from burnish.methods.lora import Lora
 from burnish.methods.select import Freeze
 from burnish.models.blocks import anatomy
+from burnish.models.fresh import names_of
 from burnish.plan.formulas import letters, value
-from burnish.plan.parameters import parts
+from burnish.plan.parameters import by_formula, parts
 
 SHAPE = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40, "vocab_size": 50}
 FORMS = {
@@ -92,12 +95,83 @@ def test_the_roberta_of_22_829_056_parameters() -> None:
 
 
 def test_an_unknown_architecture_is_counted_without_formulas() -> None:
-    config = transformers.AlbertConfig(embedding_size=8, **SHAPE)
+    config = transformers.DebertaV2Config(**SHAPE)
     with torch.device("meta"):
         model = transformers.AutoModelForSequenceClassification.from_config(config)
     found = parts(model, anatomy(model), config)
     assert sum(part.total for part in found) == sum(p.numel() for p in model.parameters())
-    assert all(part.told == "" for part in found)
+    assert all(part.told == "" for part in found) and by_formula(found, config) is None
+
+
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+FAMILIES = {
+    "bert": ("SequenceClassification", "MaskedLM", "QuestionAnswering"),
+    "roberta": ("SequenceClassification", "TokenClassification"),
+    "distilbert": ("SequenceClassification", "QuestionAnswering"),
+    "electra": ("SequenceClassification", "MaskedLM"),
+    "albert": ("SequenceClassification", "MaskedLM"),
+    "mpnet": ("SequenceClassification", "MaskedLM"),
+    "gpt2": ("CausalLM", "TokenClassification"),
+    "bloom": ("CausalLM", "SequenceClassification"),
+    "llama": ("CausalLM", "SequenceClassification"),
+    "mistral": ("CausalLM",),
+    "qwen2": ("CausalLM", "QuestionAnswering"),
+    "qwen3": ("CausalLM",),
+    "phi3": ("CausalLM",),
+    "gemma": ("CausalLM",),
+    "t5": ("Seq2SeqLM", "SequenceClassification"),
+    "bart": ("Seq2SeqLM", "SequenceClassification"),
+}
+ODD = {
+    "gpt2": {"n_inner": 24},
+    "bloom": {},
+    "t5": {"d_kv": 4, "num_decoder_layers": 3},
+    "bart": {"decoder_ffn_dim": 20, "decoder_layers": 1},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    width=st.integers(1, 6),
+    heads=st.sampled_from([1, 2, 4]),
+    inner=st.integers(3, 40),
+    blocks=st.integers(1, 3),
+    tokens=st.integers(20, 90),
+)
+def test_formulas_give_what_transformers_builds_whatever_the_size(
+    family: str, width: int, heads: int, inner: int, blocks: int, tokens: int
+) -> None:
+    config = transformers.AutoConfig.for_model(family)
+    usual = config.to_dict()
+    wanted = {"hidden_size": 4 * heads * width, "num_attention_heads": heads, "intermediate_size": inner, "num_hidden_layers": blocks}
+    given_sizes = {name: value for size, value in wanted.items() for name in names_of(size, usual)}
+    given_sizes |= {"num_key_value_heads": 1} if "num_key_value_heads" in usual else {}
+    given_sizes |= {"head_dim": 8} if usual.get("head_dim") else {}
+    config = transformers.AutoConfig.for_model(family, **{**given_sizes, "vocab_size": tokens, **SPECIAL, **ODD.get(family, {})})
+    for head in FAMILIES[family]:
+        with torch.device("meta"):
+            model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
+        found = parts(model, anatomy(model), config)
+        assert by_formula(found, config) == sum(p.numel() for p in model.parameters()), [part for part in found if part.formula is None]
+
+
+@pytest.mark.parametrize("extra", [{"attention_bias": True}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": True}])
+def test_llamas_with_biases_and_tied_outputs(extra: dict[str, Any]) -> None:
+    config = transformers.LlamaConfig(**SHAPE, num_key_value_heads=2, **extra)
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config)
+    assert by_formula(parts(model, anatomy(model), config), config) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_70b_llama_has_70_553_706_496_parameters() -> None:
+    """The published count of Llama 3 70B: L = 80, D = 8,192, F = 28,672, 64 heads, 8 of keys and values, V = 128,256."""
+    sizes = {"hidden_size": 8192, "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672}
+    config = transformers.LlamaConfig(**sizes, vocab_size=128256)
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config)
+    found = parts(model, anatomy(model), config)
+    assert by_formula(found, config) == sum(part.total for part in found) == 70_553_706_496
 
 
 def test_frozen_blocks_stand_apart_from_those_that_learn() -> None:
