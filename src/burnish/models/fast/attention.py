@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from burnish.models.fast.layout import Layout, Spread
+from burnish.models.fast.layout import Crossing, Layout, Spread
 from burnish.models.fast.masks import attention_kept, scale
 from burnish.models.fast.passing import Passage, Passing
 from burnish.models.fast.weighing import Draw, Group, dropped_attention
@@ -62,9 +62,11 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """softmax(q k^T * scaling) v within each sequence: `query` (1, H, n, D), `key` and `value` (1, G, N, D) -> (1, n, H, D)."""
     passage: Passage = module.passage  # type: ignore[assignment]
-    now = passage.now
+    now, place = passage.now, int(module.place)  # type: ignore[arg-type]
+    bias = asked.pop("position_bias", None)
     strange = [name for name, found in asked.items() if found is not None and found is not False and name not in UNDERSTOOD]
-    if now is None or now.layout is None or attention_mask is not None or strange:
+    layout = None if now is None else now.layout_at(place)
+    if now is None or layout is None or attention_mask is not None or strange:
         raise Unsupported(", ".join(strange) or "a mask of its own")
     if now.capturing:
         raise CapturedKeys(key, value)
@@ -73,25 +75,45 @@ def attend(
     causal = asked.get("is_causal")
     causal = bool(getattr(module, "is_causal", True)) if causal is None else causal
     window = window_of(asked.get("sliding_window"), causal)
-    layout = now.layout
     if layout.prefixes is not None and not causal:
         raise Unsupported("shared tokens that see what follows them")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (n, H, D), (N, G, D) twice
     size = q.shape[-1] ** -0.5 if scaling is None else scaling
-    if now.captured is None and layout.prefixes is None and not dropout and flash(q):
-        return flash_attention(q, k, v, layout, size, causal, window)[None], None
-    k, v = layout.complete(k), layout.complete(v)
-    pairs = layout.whole if now.captured is None else layout.trimmed
-    masks = layout.masks(now.captured is not None, causal, window)
+    bias = None if bias is None or bias.shape[-1] == 1 else bias  # a decoder adds nothing to how it looks at its encoder
+    crossing = now.crossing if place in passage.crossing else None
+    if now.captured is None and layout.prefixes is None and bias is None and not dropout and flash(q):
+        seen_layout = layout if crossing is None else crossing.seen
+        return flash_attention(q, k, v, (layout, seen_layout), size, causal, window)[None], None
+    pairs, masks = grouped(now, layout, crossing, causal, window)
+    k, v = (k, v) if crossing is not None else (layout.complete(k), layout.complete(v))
     if dropout:
         drawn = draws(module, now, pairs, dropout)
         groups = [Group(*pair, explicit(mask, causal, pair[1]), draw) for pair, mask, draw in zip(pairs, masks, drawn, strict=True)]
-        return dropped_attention(q, k, v, groups, size, scale(dropout))[None], None
+        return dropped_attention(q, k, v, bias, groups, size, scale(dropout))[None], None
     found = [
-        asking.joined(attention(asking.spread(q), seen.spread(k), seen.spread(v), mask, causal, size))
+        asking.joined(attention(asking.spread(q), seen.spread(k), seen.spread(v), biased(mask, bias, causal, seen), causal, size))
         for (asking, seen), mask in zip(pairs, masks, strict=True)
     ]
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+
+
+def grouped(
+    now: Passing, layout: Layout, crossing: Crossing | None, causal: bool, window: tuple[int, int] | None
+) -> tuple[list[tuple[Spread, Spread]], list[torch.Tensor | None]]:
+    """Who asks and what is seen, group by group, and what of it may be."""
+    if crossing is not None:
+        return crossing.pairs, crossing.masks
+    trimmed = now.captured is not None
+    return layout.trimmed if trimmed else layout.whole, layout.masks(trimmed, causal, window)
+
+
+def biased(mask: torch.Tensor | None, bias: torch.Tensor | None, causal: bool, seen: Spread) -> torch.Tensor | None:
+    """What is added to the scores of a group: `bias` (1, H, T, T) by relative position, of which a shorter group takes a corner."""
+    if bias is None:
+        return mask
+    longest, mask = seen.size[1], explicit(mask, causal, seen)
+    own = bias[..., :longest, :longest]
+    return own if mask is None else own.masked_fill(~mask, float("-inf"))
 
 
 def window_of(said: Any, causal: bool) -> tuple[int, int] | None:
@@ -109,21 +131,27 @@ def flash(q: torch.Tensor) -> bool:
 
 
 def flash_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scale: float, causal: bool, window: tuple[int, int] | None
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    layouts: tuple[Layout, Layout],
+    scale: float,
+    causal: bool,
+    window: tuple[int, int] | None,
 ) -> torch.Tensor:
-    """All sequences in one kernel, without padding: `q` (N, H, D), `k` and `v` (N, G, D) -> (N, H, D). Dao 2023, "FlashAttention-2"."""
+    """All sequences in one kernel, without padding: `q` (n, H, D), `k` and `v` (N, G, D) -> (n, H, D). Dao 2023, "FlashAttention-2"."""
     from torch.nn.attention import varlen
 
     back, ahead = (-1, -1) if window is None else (window[0] - 1, window[1] - 1)
-    ends, longest = layout.ends, max(layout.lengths)
+    asking, seen = layouts
     found: Any = varlen.varlen_attn(
         q,
         k,
         v,
-        ends,
-        ends,
-        longest,
-        longest,
+        asking.ends,
+        seen.ends,
+        max(asking.lengths),
+        max(seen.lengths),
         scale=scale,
         window_size=(back, 0 if causal else ahead),
         enable_gqa=q.shape[1] != k.shape[1],

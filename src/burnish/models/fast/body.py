@@ -9,7 +9,7 @@ Legend: B examples, T tokens of the longest, N tokens of all, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -28,6 +28,20 @@ def signed(forward: Callable[..., Any], own: Callable[..., Any]) -> Callable[...
         return forward(*args, **inputs)
 
     return called
+
+
+def configs_of(module: Any) -> list[Any]:
+    """Each configuration by which modules choose how they attend, once."""
+    configs: Iterator[Any] = (getattr(one, "config", None) for one in module.modules())
+    return list({id(config): config for config in configs if hasattr(config, "_attn_implementation")}.values())
+
+
+def attend_packed(configs: Sequence[Any], now: Passing) -> None:
+    """Attention goes through our function until the pass is over: blocks may be computed again in backward."""
+    for config in configs:
+        if (own := config._attn_implementation) != attention.NAME:
+            config._attn_implementation_internal = attention.NAME
+            now.closing.callback(setattr, config, "_attn_implementation_internal", own)
 
 
 class Reached(Exception):
@@ -62,8 +76,7 @@ class Body:
         self.own: Callable[..., Any] = module.forward
         self.given: torch.Tensor | None = None
         self.reaching = False
-        configs: Iterator[Any] = (getattr(one, "config", None) for one in module.modules())
-        self.configs = list({id(config): config for config in configs if hasattr(config, "_attn_implementation")}.values())
+        self.configs = configs_of(module)
         module.forward = signed(self.forward, self.own)
 
     def forward(self, *args: Any, **inputs: Any) -> Any:
@@ -104,16 +117,9 @@ class Body:
             for name, value in inputs.items()
             if value is not mask
         }
-        self.attend_packed(now)
+        attend_packed(self.configs, now)
         hidden: torch.Tensor = self.own(**taken, attention_mask=None, position_ids=layout.positions[None] + self.offset)[0][0]
         return hidden if layout.read is None or len(hidden) == len(layout.read) else hidden.index_select(0, layout.read)
-
-    def attend_packed(self, now: Passing) -> None:
-        """Attention goes through our function until the pass is over: blocks may be computed again in backward."""
-        for config in self.configs:
-            if (own := config._attn_implementation) != attention.NAME:
-                config._attn_implementation_internal = attention.NAME
-                now.closing.callback(setattr, config, "_attn_implementation_internal", own)
 
     @contextmanager
     def handing_out(self, hidden: torch.Tensor) -> Iterator[None]:

@@ -115,7 +115,7 @@ def keys_of(x: torch.Tensor, place: int, now: Passing) -> torch.Tensor | None:
     """
     if x.dim() < 2:
         return None
-    rows = now.rows_of(x.shape[:-1].numel())
+    rows = now.rows_of(x.shape[:-1].numel(), place)
     if rows is not None and x.dim() < 4:
         return row_keys(rows, place, now.key_at(place))
     if len(x) != len(now.slots) or x.dim() > 4:

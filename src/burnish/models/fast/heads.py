@@ -12,11 +12,12 @@ from typing import Any, Literal
 import torch
 
 from burnish.core.deferred import Deferred, DeferredGrid
-from burnish.models.fast.body import Body, signed
-from burnish.models.fast.layout import Layout, Rows
+from burnish.models.fast.body import Body, attend_packed, signed
+from burnish.models.fast.layout import Crossing, Layout, Rows
 from burnish.models.fast.passing import Passage, Passing
 from burnish.models.fast.shared import checked
 from burnish.models.fast.trimmed import WORTH
+from burnish.models.fast.two_sided import TwoSided
 
 Reading = Literal["first", "last", "all", "tokens"]
 """What a head reads: each example's first or last token, every token in its place, or (a language model's) tokens one by one."""
@@ -29,12 +30,13 @@ class Headed:
     """The forward of a model: its tokens through the body, packed or padded, and the rows that are read through the head.
 
     `trimmed` says that the last block computes only those rows; `deferred` that a language model's scores wait until somebody asks;
-    `sharing` that tokens with which several examples begin are computed once.
+    `sharing` that tokens with which several examples begin are computed once; `sides` are an encoder and a decoder that go packed both.
     """
 
     def __init__(self, model: Any, body: Body, passage: Passage, reading: Reading, packed: bool) -> None:
         self.model, self.body, self.passage, self.reading, self.packed = model, body, passage, reading, packed
         self.trimmed = self.deferred = self.sharing = False
+        self.sides: TwoSided | None = None
         self.own: Callable[..., Any] = model.forward
         model.forward = signed(self.forward, self.own)
 
@@ -47,8 +49,9 @@ class Headed:
             return self.own(**inputs)
         text = inputs.get("decoder_input_ids", ids)
         read = now.batch.read
-        deferring = self.deferred and read is not None and read.shape == text.shape
-        if not self.packed and not deferring:
+        told = read is not None and read.shape == text.shape
+        deferring = self.deferred and told
+        if not (deferring or self.packed) or (self.sides is not None and not told):
             return self.own(**inputs)
         hidden = self.through_packed(inputs, now) if self.packed else self.body.padded(self.own, inputs).flatten(0, 1)
         if deferring and read is not None:
@@ -57,6 +60,8 @@ class Headed:
 
     def through_packed(self, inputs: Mapping[str, Any], now: Passing) -> torch.Tensor:
         """(N, D) of all tokens, or (S, D) of those that the layout reads."""
+        if self.sides is not None:
+            return self.through_sides(inputs, now)
         ids = inputs["input_ids"]
         lengths, shared = [int(length) for length in now.lengths], [0] * len(ids)
         if self.sharing and now.batch.shared is not None:
@@ -71,6 +76,21 @@ class Headed:
         now.batch.positions = computed
         now.known = [layout.all_rows, *([layout.all_rows.taken(layout.read)] if layout.read is not None else [])]
         return self.body.packed(inputs, now)
+
+    def through_sides(self, inputs: Mapping[str, Any], now: Passing) -> torch.Tensor:
+        """(N, D) of a decoder's tokens, as far as something is read: what stands behind the last of them, nobody looks at."""
+        ids, read = inputs["decoder_input_ids"], now.batch.read
+        assert read is not None and self.sides is not None, "asked where something is read of two sides"
+        last = (read * torch.arange(1, read.shape[1] + 1, device=read.device)).amax(dim=1)
+        target = [max(1, int(length)) for length in last.tolist()]
+        source = [int(length) for length in now.lengths]
+        now.source = Layout(source, inputs["input_ids"].shape[1], now.slots, ids.device, None)
+        now.layout = Layout(target, ids.shape[1], now.slots, ids.device, None)
+        now.crossing = Crossing(now.layout, now.source)
+        now.known = [now.layout.all_rows]
+        now.batch.positions = sum(source) + sum(target)
+        attend_packed(self.sides.configs, now)
+        return self.body.padded(self.own, inputs)[0]
 
     def places(self, now: Passing, lengths: Sequence[int], shared: Sequence[int], width: int) -> torch.Tensor | None:
         """(S,) where among the packed tokens those stand that are read; None for all of them."""
@@ -145,11 +165,12 @@ class Headed:
 
     def in_places(self, hidden: torch.Tensor, inputs: Mapping[str, Any], now: Passing) -> Any:
         """The head over rows put back where they stand among the padded; zeros where nothing was computed."""
-        layout, size = now.layout, inputs["input_ids"].shape
+        layout, text = now.layout, inputs["input_ids"] if self.sides is None else inputs["decoder_input_ids"]
         assert layout is not None
+        size = text.shape
         source = layout.source if layout.read is None else layout.source[layout.read]
         if layout.prefixes is not None and now.batch.read is None:
             hidden, source = layout.complete(hidden), inputs["attention_mask"].flatten().nonzero()[:, 0]
-        places = hidden.new_zeros(size[0] * size[1], hidden.shape[-1]).index_copy(0, source, hidden)
-        with self.body.handing_out(places.view(*size, -1)):
-            return self.own(**inputs)
+        places = hidden.new_zeros(size[0] * size[1], hidden.shape[-1]).index_copy(0, source, hidden).view(*size, -1)
+        with self.body.handing_out(places):
+            return self.own(**inputs) if self.sides is None else self.own(encoder_outputs=(places,), decoder_input_ids=text)

@@ -20,6 +20,7 @@ from burnish.models.fast.dropout import key_dropouts
 from burnish.models.fast.heads import Headed, Reading
 from burnish.models.fast.passing import Passage
 from burnish.models.fast.trimmed import trim
+from burnish.models.fast.two_sided import TwoSided
 
 LENGTHS = (5, 3)
 """Tokens of the two texts on which the fast path is tried."""
@@ -30,7 +31,7 @@ CLOSE = {torch.float32: 1e-4, torch.float64: 1e-8}
 ROUGH = 5e-2
 """The same for weights in fewer bits."""
 
-TWO_SIDED = "a decoder's tokens look at an encoder's, which stand beside them"
+ALL_READ = "of what a decoder writes, all is read"
 
 PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of attention that packed sequences can have; others (chunked, linear) look at what stands beside."""
@@ -75,14 +76,15 @@ def quicken(model: Any, anatomy: Anatomy, engine: Any, virtual: int = 0) -> Fast
     two_sided = bool(inner.config.is_encoder_decoder)
     fast.deferred = wanted.supervised_logits and inner.get_output_embeddings() is not None
     fast.unpadded = wanted.unpadded and not two_sided
-    if two_sided:
-        fast.reasons = dict.fromkeys([name for name in asked if name != "supervised_logits"], TWO_SIDED)
+    if two_sided and "trimmed" in asked:
+        fast.reasons["trimmed"] = ALL_READ
     with in_mode(model, training=False), torch.no_grad():
         fast.reading = reading_of(inner)
         if fast.unpadded:
             fast.reasons |= pack(inner, anatomy, fast, wanted.trimmed)
-        if fast.deferred and not fast.unpadded:
-            put_aside(inner, fast)
+        apart = put_aside(inner, fast) if fast.deferred and not fast.unpadded else None
+        if two_sided and wanted.unpadded:
+            fast.reasons |= pack_sides(inner, fast, apart)
     fast.keyed = with_attention(inner, anatomy, fast)
     return fast
 
@@ -151,7 +153,30 @@ def share(inner: Any, fast: Fast, headed: Headed) -> None:
     fast.sharing = headed.sharing
 
 
-def put_aside(inner: Any, fast: Fast) -> None:
+def pack_sides(inner: Any, fast: Fast, apart: Headed | None) -> dict[str, str]:
+    """Packs an encoder and its decoder where both ways give the same; the reason where not. `apart` computes the scores already."""
+    if inner.get_output_embeddings() is None:
+        return {"unpadded": "an encoder-decoder is packed to write, and this one does not"}
+    reason = ""
+    for module in bodies(inner) if apart is None else [apart.body.module]:
+        headed = install(inner, fast, module, 0, packed=False) if apart is None else apart
+        try:
+            headed.sides, headed.packed = TwoSided(inner, fast.passage), True
+            compare(inner, fast)
+        except Exception as error:  # whatever an architecture raises over packed texts: it goes its own way
+            reason = told(error)
+            if headed.sides is not None:
+                headed.sides.remove()
+            headed.sides, headed.packed = None, False
+            if apart is None:
+                remove(headed)
+        else:
+            fast.unpadded = True
+            return {}
+    return {"unpadded": reason}
+
+
+def put_aside(inner: Any, fast: Fast) -> Headed | None:
     """Lets a padded language model compute its scores only where they are asked for."""
     for module in bodies(inner):
         headed = install(inner, fast, module, 0, packed=False)
@@ -159,11 +184,12 @@ def put_aside(inner: Any, fast: Fast) -> None:
         try:
             compare(inner, fast)
             fast.reasons.pop("supervised_logits", None)
-            return
+            return headed
         except Exception as error:
             fast.reasons["supervised_logits"] = told(error)
             remove(headed)
     fast.deferred = False
+    return None
 
 
 def bodies(inner: Any) -> list[Any]:
@@ -231,7 +257,11 @@ def trial(inner: Any, shared: int = 0) -> Batch:
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]  # (B, T)
     read = mask & (torch.arange(max(LENGTHS)) % 2 == 0)
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
-    if config.is_encoder_decoder:
+    if config.is_encoder_decoder and inner.get_output_embeddings() is not None:
+        # Shorter than the source, and of other proportions, so that no side passes for the other.
+        inputs["decoder_input_ids"] = inputs["input_ids"].flip(0)[:, : min(LENGTHS) + 1]
+        read = torch.arange(min(LENGTHS) + 1) < torch.tensor([[2], [4]])
+    elif config.is_encoder_decoder:
         inputs["decoder_input_ids"] = inputs["input_ids"]
     read[1, :shared] = False
     return Batch(inputs, {}, [0, 1], 2.0, sum(LENGTHS), read, shared=[0, shared])

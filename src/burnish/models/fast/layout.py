@@ -139,6 +139,7 @@ class Layout:
         read: torch.Tensor | None,
         shared: Sequence[int] | None = None,
     ) -> None:
+        self.width = width
         self.lengths, self.shared = list(lengths), list(shared or [0] * len(lengths))
         self.prefixes = Prefixes(self.lengths, self.shared, device) if any(self.shared) else None
         common = torch.tensor(self.shared)
@@ -178,13 +179,7 @@ class Layout:
     @cached_property
     def groups(self) -> list[range]:
         """Runs of examples that attend together, padded to the longest of them."""
-        found: list[range] = []
-        first, sides = 0, [self.lengths] if self.prefixes is None else [self.lengths, self.rows.lengths]
-        for end in range(1, len(self.lengths) + 1):
-            if end == len(self.lengths) or not all(fits(side[first : end + 1]) for side in sides):
-                found.append(range(first, end))
-                first = end
-        return found
+        return runs(self.lengths) if self.prefixes is None else runs(self.lengths, self.rows.lengths)
 
     @cached_property
     def whole(self) -> list[tuple[Spread, Spread]]:
@@ -206,6 +201,33 @@ class Layout:
         """The same where only the rows that are read ask; a group in which none is read has no part."""
         pairs = zip(self.groups, self.whole, strict=True)
         return [(Spread.of(self.queries, group), keys) for group, (_, keys) in pairs if any(self.queries.lengths[one] for one in group)]
+
+
+class Crossing:
+    """How a decoder's packed tokens look at an encoder's: at all of their own text."""
+
+    def __init__(self, asking: Layout, seen: Layout) -> None:
+        self.asking, self.seen = asking, seen
+
+    @cached_property
+    def pairs(self) -> list[tuple[Spread, Spread]]:
+        """Queries and keys of each group of examples whose texts are of like length on both sides."""
+        groups = runs(self.asking.lengths, self.seen.lengths)
+        return [(Spread.of(self.asking.rows, group), Spread.of(self.seen.rows, group)) for group in groups]
+
+    @cached_property
+    def masks(self) -> list[torch.Tensor | None]:
+        return [allowed(asking, seen, False, None) for asking, seen in self.pairs]
+
+
+def runs(*sides: Sequence[int]) -> list[range]:
+    """Runs of examples that may attend together, by their lengths on every side."""
+    found, first = list[range](), 0
+    for end in range(1, len(sides[0]) + 1):
+        if end == len(sides[0]) or not all(fits(side[first : end + 1]) for side in sides):
+            found.append(range(first, end))
+            first = end
+    return found
 
 
 def fits(lengths: Sequence[int]) -> bool:

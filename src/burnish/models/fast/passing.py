@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from burnish.core.protocols import Batch, Key
-from burnish.models.fast.layout import Layout, Rows
+from burnish.models.fast.layout import Crossing, Layout, Rows
 
 
 @dataclass
@@ -20,7 +20,9 @@ class Passing:
     """One micro-batch on its way through a model.
 
     `slots` are the places of its examples in the global batch, which do not depend on how that is cut; `key` is (seed, step).
-    `lengths` are the examples' tokens. `layout` says how they lie where they are packed, None where they are padded; `known` are
+    `lengths` are the examples' tokens. `layout` says how they lie where they are packed, None where they are padded; where an encoder
+    stands beside the decoder that is read, `source` says it of the encoder's, whose modules have the places `encoder`, and `crossing` how
+    the one looks at the other. `known` are
     the sets of rows that hidden states may have on the way: all tokens, and those that the head reads. In the last block keys and
     values are first captured, of all tokens, and then asked by those that are read. `closing` puts things back when the pass is over.
     `visits` counts how often each place where something is drawn at random was gone through.
@@ -31,17 +33,26 @@ class Passing:
     key: Key
     lengths: Sequence[int] = ()
     layout: Layout | None = None
+    source: Layout | None = None
+    encoder: frozenset[int] = frozenset()
     known: list[Rows] = field(default_factory=list)
     capturing: bool = False
     captured: tuple[torch.Tensor, torch.Tensor] | None = None
+    crossing: Crossing | None = None
     closing: ExitStack = field(default_factory=ExitStack)
     visits: dict[int, int] = field(default_factory=dict)
 
-    def rows_of(self, count: int) -> Rows | None:
-        """Which tokens `count` rows are of, by their number (one set holds the other, so that sets of one size are the same).
+    def layout_at(self, place: int) -> Layout | None:
+        """How the tokens lie that go through the module at a place: an encoder's, or those that are read in the end.
 
-        It is asked by size and not by how far the pass has come, for a block that is computed again in backward asks too.
+        It is asked by place and not by how far the pass has come, for a block that is computed again in backward asks too.
         """
+        return self.source if place in self.encoder else self.layout
+
+    def rows_of(self, count: int, place: int) -> Rows | None:
+        """Which tokens `count` rows are of, by place and number (one set holds the other, so that sets of one size are the same)."""
+        if self.source is not None and place in self.encoder:
+            return self.source.all_rows if count == len(self.source.all_rows) else None
         return next((rows for rows in self.known if len(rows) == count), None)
 
     def key_at(self, place: int) -> tuple[int, ...]:
@@ -72,19 +83,22 @@ class Revisiting:
 class Passage:
     """Where the modules of one model find the micro-batch that goes through it; `now` is None outside of a pass.
 
-    `keyed` says whether dropout is drawn by key, or by torch's generator.
+    `keyed` says whether dropout is drawn by key, or by torch's generator. `encoder` are the places of an encoder that stands beside a
+    decoder, `crossing` those of the decoder's attention to it.
     """
 
     def __init__(self) -> None:
         self.now: Passing | None = None
         self.keyed = False
+        self.encoder: frozenset[int] = frozenset()
+        self.crossing: frozenset[int] = frozenset()
 
     @contextmanager
     def of(self, batch: Batch, slots: Sequence[int], key: Key) -> Iterator[Passing]:
         """Within, `batch` goes through: forward, and backward too, for blocks may be computed again there."""
         mask = batch.inputs.get("attention_mask")
         lengths = [] if mask is None else mask.sum(dim=1).tolist()
-        before, self.now = self.now, (now := Passing(batch, slots, key, lengths))
+        before, self.now = self.now, (now := Passing(batch, slots, key, lengths, encoder=self.encoder))
         try:
             with now.closing:
                 yield now

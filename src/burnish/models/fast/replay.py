@@ -53,6 +53,7 @@ class Replay:
         self.stopping = False
         self.arity: int | None = None
         self.spread = whole and spreads(blocks[-1].forward)
+        self.place = int(getattr(blocks[-1], "place", 0))
         for block in blocks:
             block.forward = Kept(block, self, block is blocks[-1])
 
@@ -76,7 +77,7 @@ class Replay:
         assert now is not None and filling is not None, "a pass is announced while something is kept"
         self.arity = len(found) if isinstance(found, tuple) else None
         hidden = found[0] if isinstance(found, tuple) else found
-        rows, layout = hidden.reshape(-1, hidden.shape[-1]), now.layout
+        rows, layout = hidden.reshape(-1, hidden.shape[-1]), now.layout_at(self.place)
         if layout is None:
             counts, positions, source = real_tokens(now.batch, hidden)
             rows = rows[source]
@@ -97,7 +98,7 @@ class Replay:
         now, store = self.passage.now, self.store
         assert now is not None and store is not None, "only within a pass is something given again"
         kept, counts, positions = store.taken(now.batch.examples)
-        kept, layout = kept.to(below.device, non_blocking=True), now.layout  # (n, D)
+        kept, layout = kept.to(below.device, non_blocking=True), now.layout_at(self.place)  # (n, D)
         read = layout.read if layout is not None and self.whole and not self.spread else None
         if layout is not None and read is not None and counts == list(layout.queries.lengths):
             return kept[None]

@@ -1,7 +1,7 @@
 """Attention whose weights are dropped, over groups of packed sequences: one function with a gradient of its own.
 
-    S = Q K^T size, P = softmax(S), O = (P * M / (1 - p)) V          M the mask that is drawn
-    dV = (P * M / (1 - p))^T dO, dP = (dO V^T) * M / (1 - p), dS = P * (dP - sum(dP * P)), dQ = dS K size, dK = dS^T Q size
+    S = Q K^T size + B, P = softmax(S), O = (P * M / (1 - p)) V      M the mask that is drawn, B what is added by relative position
+    dV = (P * M / (1 - p))^T dO, dP = (dO V^T) * M / (1 - p), dS = P * (dP - sum(dP * P)), dQ = dS K size, dK = dS^T Q size, dB = dS
 
 torch's own kernels leave their fast way on the CPU where weights are dropped. Here each group is a few products over padded blocks, and
 autograd sees one operation for all of them; backward keeps P and one byte for each of M.
@@ -36,10 +36,10 @@ class Group:
 
 
 def dropped_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, groups: Sequence[Group], size: float, factor: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, groups: Sequence[Group], size: float, factor: float
 ) -> torch.Tensor:
-    """(n, H, D) of `q` (n, H, D), `k` and `v` (N, G, D); what is kept is multiplied by `factor`, 1 / (1 - p)."""
-    found: torch.Tensor = Weighing.apply(q, k, v, groups, size, factor)
+    """(n, H, D) of `q` (n, H, D), `k` and `v` (N, G, D), `bias` (1, H, T, T) for the longest; what is kept is multiplied by `factor`, 1 / (1 - p)."""
+    found: torch.Tensor = Weighing.apply(q, k, v, bias, groups, size, factor)
     return found
 
 
@@ -48,13 +48,22 @@ class Weighing(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, groups: Sequence[Group], size: float, factor: float
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        bias: torch.Tensor | None,
+        groups: Sequence[Group],
+        size: float,
+        factor: float,
     ) -> torch.Tensor:
         found, kept = q.new_zeros(q.shape), []
         with torch.autocast(q.device.type, enabled=False):
             for group in groups:
                 one, keys, values = heads(q, group.asking), heads(k, group.seen, q.shape[1]), heads(v, group.seen, q.shape[1])
                 scores = (one @ keys.transpose(2, 3)).mul_(size)  # (b, H, Q, T)
+                if bias is not None:
+                    scores += corner(bias, scores)
                 if group.mask is not None:
                     scores.masked_fill_(~group.mask, float("-inf"))
                 weights = scores.softmax(dim=-1, dtype=torch.float32)
@@ -63,6 +72,7 @@ class Weighing(torch.autograd.Function):
                 joined(multiplied(weights, mask, factor).to(q.dtype) @ values, group.asking, found)
         ctx.save_for_backward(q, k, v, *kept)
         ctx.rest = groups, size, factor
+        ctx.bias = None if bias is None or not ctx.needs_input_grad[3] else (bias.shape, bias.dtype)
         return found
 
     @staticmethod
@@ -70,16 +80,24 @@ class Weighing(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         (q, k, v, *kept), (groups, size, factor) = ctx.saved_tensors, ctx.rest
         slopes = [torch.zeros_like(one) for one in (q, k, v)]
+        by_bias = None if ctx.bias is None else q.new_zeros(ctx.bias[0], dtype=torch.float32)
         for number, group in enumerate(groups):
             weights, mask = kept[2 * number : 2 * number + 2]
             one, keys, values = heads(q, group.asking), heads(k, group.seen, q.shape[1]), heads(v, group.seen, q.shape[1])
             out = heads(upstream, group.asking, real=True)
             by_weight = multiplied((out @ values.transpose(2, 3)).float(), mask, factor)  # (b, H, Q, T)
             by_score = torch._softmax_backward_data(by_weight, weights, -1, torch.float32).to(q.dtype)
+            if by_bias is not None:
+                corner(by_bias, by_score).add_(by_score.sum(dim=0, keepdim=True))
             joined((by_score @ keys).mul_(size), group.asking, slopes[0])
             joined((by_score.transpose(2, 3) @ one).mul_(size), group.seen, slopes[1])
             joined(multiplied(weights, mask, factor).to(q.dtype).transpose(2, 3) @ out, group.seen, slopes[2])
-        return *slopes, None, None, None
+        return *slopes, None if by_bias is None else by_bias.to(ctx.bias[1]), None, None, None
+
+
+def corner(bias: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Of (1, H, T, T) what stands beside scores (b, H, Q, K) of shorter sequences."""
+    return bias[..., : scores.shape[2], : scores.shape[3]]
 
 
 def heads(rows: torch.Tensor, spread: Spread, num_heads: int | None = None, real: bool = False) -> torch.Tensor:
