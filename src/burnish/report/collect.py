@@ -44,6 +44,8 @@ class Record:
     """evaluations/before.json: what the model gave before the first step; empty where it was not tried."""
     results: list[dict[str, Any]]
     """The other evaluations/*.json: test first, then validation, then the others by name."""
+    movement: dict[str, Any]
+    """movement.json: how far the weights moved; empty where it was not measured."""
     summary: dict[str, Any] | None
     problems: list[str]
     """What could not be read, a sentence each."""
@@ -77,6 +79,7 @@ def collect(path: Path) -> Record:
         moves=by_step(lines, "move"),
         before=read(f"evaluations/{BEFORE}.json"),
         results=[result for name in result_names(folder) if mapping((result := read(name)).get("metrics"))],
+        movement=read("movement.json"),
         summary=summary if summary or folder.finished else None,
         problems=problems,
     )

@@ -6,6 +6,7 @@ and the style sheet are passed as markup.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from burnish.report.collect import Record, collect, mapping, sequence
 from burnish.report.comparison import Comparison, comparison, without_shown
 from burnish.report.curves import panels
 from burnish.report.figures import Panel
+from burnish.report.gradients import gradient_map
 from burnish.report.sections import view
 from burnish.report.templates import resource, template, writable
+from burnish.report.weights import movement_map, rank_map, spectrum_panel
 
 NARROW = (420, 255)
 WIDE = (900, 310)
@@ -50,6 +53,7 @@ def render(record: Record) -> str:
         warnings=[*sequence(record.data.get("warnings")), *record.problems],
         figures=[drawn(panel, f"f{order}", first=order == 0) for order, panel in enumerate(panels(record))],
         moves=moves.table(record),
+        weights=weights_view(record),
         comparison=compared,
         results=[result_view(result, compared) for result in record.results],
         facts=contents.facts(record),
@@ -68,6 +72,18 @@ def drawn(panel: Panel, prefix: str, first: bool) -> dict[str, Any]:
     """A panel with its figure. The first is drawn twice, wide and narrow; the style sheet shows the one that fits the screen."""
     wide = Markup(figures.svg(panel, *WIDE, f"{prefix}w")) if first else None
     return {"panel": panel, "narrow": Markup(figures.svg(panel, *NARROW, prefix)), "wide": wide}
+
+
+def weights_view(record: Record) -> dict[str, Any] | None:
+    """How the weights moved and what moved them, for the template; None where nothing of it is known."""
+    spectrum, map_ = spectrum_panel(record), gradient_map(record)
+    found = {
+        "movement": movement_map(record),
+        "ranks": rank_map(record),
+        "spectrum": drawn(spectrum, "spectrum", first=True) if spectrum else None,
+        "gradients": {**asdict(map_), "wide": Markup(map_.wide), "narrow": Markup(map_.narrow)} if map_ else None,
+    }
+    return found if any(found.values()) else None
 
 
 def result_view(result: dict[str, Any], compared: Comparison | None) -> dict[str, Any]:
