@@ -241,7 +241,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         (["data.validation=bundled:messages"], "there is no bundled data"),
         (["task.text=txt"], "has no column `txt` - did you mean `text`?"),
         (["model=./no-such-model"], "`model`: the folder"),
-        (["method=freeze"], "freeze needs `blocks`"),
+        (["method={name: freeze, blocks: -1}"], "`method.blocks`"),
         (["train.micro_batch=0"], "`train.micro_batch`: write auto, a number of examples"),
         (["task.labels=[one]"], "`task.labels`"),
         (["train=5"], "`train`"),

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from burnish.core.errors import ModelError
 from burnish.core.protocols import Anatomy
@@ -100,8 +99,10 @@ def test_freezing_by_name(model: Any, parts: Anatomy) -> None:
 def test_a_pattern_that_names_nothing(model: Any, parts: Anatomy) -> None:
     with pytest.raises(ModelError, match=r"`method\.names`: no parameter matches 'encoder\.\*'"):
         Freeze(names=["encoder.*"]).apply(model, parts)
-    with pytest.raises(ValidationError, match="freeze needs `blocks`"):
-        Freeze()
+
+
+def test_freeze_by_itself_holds_the_lower_half(model: Any, parts: Anatomy) -> None:
+    assert learning(Freeze().apply(model, parts)) == learning(Freeze(blocks=len(parts.blocks) // 2).apply(model, parts))
 
 
 def test_biases_and_the_head(model: Any, parts: Anatomy) -> None:

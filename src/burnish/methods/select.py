@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from burnish.core.errors import ModelError, nearest
 from burnish.core.protocols import Anatomy, Course, Technique
@@ -91,8 +91,8 @@ class Freeze(OwnParameters):
 
     name: Literal["freeze"] = "freeze"
 
-    blocks: int = Field(default=0, ge=0)
-    """Number of blocks to freeze, counted from the bottom; half of them is a good start."""
+    blocks: int | None = Field(default=None, ge=0)
+    """Number of blocks to freeze, counted from the bottom; null for half of them (for none where `names` says what to freeze)."""
 
     names: list[str] = []
     """Parameters to freeze beside those blocks, as patterns of their names, such as "*.attention.*" or "*.bias"."""
@@ -100,16 +100,12 @@ class Freeze(OwnParameters):
     embeddings: bool = True
     """Whether the embeddings stay frozen too."""
 
-    @model_validator(mode="after")
-    def says_what(self) -> Freeze:
-        if not self.model_fields_set & {"blocks", "names"}:
-            raise ValueError("freeze needs `blocks` (how many, from the bottom) or `names` (patterns of parameters)")
-        return self
-
     def apply(self, model: Any, anatomy: Anatomy) -> nn.Module:
-        if self.blocks > len(anatomy.blocks):
-            raise ModelError(f"`method.blocks`: {self.blocks} blocks cannot be frozen, the model has {len(anatomy.blocks)}.")
-        free = [name for block in anatomy.blocks[self.blocks :] for name in block]
+        usual = 0 if self.names else len(anatomy.blocks) // 2
+        blocks = usual if self.blocks is None else self.blocks
+        if blocks > len(anatomy.blocks):
+            raise ModelError(f"`method.blocks`: {blocks} blocks cannot be frozen, the model has {len(anatomy.blocks)}.")
+        free = [name for block in anatomy.blocks[blocks:] for name in block]
         below = [] if self.embeddings else anatomy.embeddings
         frozen = self.matching([name for name, _ in model.named_parameters()])
         learning = [name for name in [*below, *free, *anatomy.head] if name not in frozen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from burnish.core.errors import DataError, RunError
 from burnish.core.evaluation import Evaluation
 from burnish.core.protocols import Learner, Row
 from burnish.core.rundir import RunFolder
-from burnish.data import audit
+from burnish.data import audit, sources
+from burnish.data.spec import held_out
 from burnish.engine.inference import Engine
 from burnish.engine.runtime import Runtime
 from burnish.models.blocks import anatomy
@@ -167,7 +169,22 @@ class Run:
         examples, rows = build.encoded(self.recipe, self.learner, rows, lambda message: None, lambda what, done, total: None)
         evaluation = self.learner.evaluate(self.engine(), examples, rows)
         keep_evaluation(self.folder, name, evaluation, self.summary.get("kept_step", 0), time.monotonic() - began)
+        if part == "test" and source is None:
+            self.record_test(rows, len(examples), sum(examples.cut.values()))
         return evaluation
+
+    def record_test(self, rows: Sequence[Row], examples: int, truncated: int) -> None:
+        """Enters the test rows into data.json, where the run was trained with them closed: what they are, and whether they stood in training."""
+        source, data = self.recipe.data.test, self.folder.read("data.json")
+        of_file = held_out(source, 1) is None
+        facts = {"source": source, "sha256": sources.fingerprint(str(source))} if of_file else dict(data["parts"]["test"])
+        data["parts"]["test"] = {**facts, "rows": len(rows), "examples": examples, "truncated": truncated}
+        if data["labels"] is not None:
+            data["labels"]["test"] = dict(sorted(Counter(str(self.recipe.task.stratum(row)) for row in rows).items()))
+        warning = audit.overlap_warning(rows, self.rows("train"), self.recipe.task.columns(False), "test")
+        if warning is not None and warning not in data["warnings"]:
+            data["warnings"].append(warning)
+        self.folder.write("data.json", data)
 
     def rows(self, part: str) -> list[Row]:
         """The rows of a part, read again from the files that the recipe names."""

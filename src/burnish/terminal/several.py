@@ -73,7 +73,7 @@ class Several:
             self.show()
         elif isinstance(event, (Stepped, Working)) and time.monotonic() - self.spoke >= QUIET_SECONDS:
             self.spoke = time.monotonic()
-            self.say(f"[dim]{escaped(running.name)}: {escaped(running.text)}; {self.standing}[/]")
+            self.say(f"[dim]{escaped(running.name)}: {escaped(running.text.strip())}; {self.standing}[/]")
 
     @property
     def standing(self) -> str:

@@ -1,0 +1,211 @@
+"""What the finished runs of a comparison allow to say, as comparison.json holds it.
+
+Legend: K seeds, N rows, R draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from burnish.core.errors import RunError, count
+from burnish.core.rundir import RunFolder
+from burnish.experiment.statistics import LEVEL, Estimate, estimate, mcnemar, resampled, verdict
+from burnish.metrics.resampling import Sums, right, sums
+
+CLOSE = 1e-4
+"""How near the metric of an evaluation has to be to what its rows give: rounding apart, they are the same."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run: its scores on the part that is compared, and a record for each row, in the order of all other runs."""
+
+    seed: int
+    folder: RunFolder
+    scores: Mapping[str, float]
+    records: Sequence[Mapping[str, Any]]
+    complete: bool = True
+
+    def sums(self, metric: str) -> Sums | None:
+        """The metric as a function of rows, if they tell it: if it comes out as the evaluation has it."""
+        found, told = sums(metric, self.records), self.scores.get(metric)
+        if found is None or told is None:
+            return None
+        return found if not self.complete or abs(found.value - told) <= CLOSE * max(1.0, abs(told)) else None
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The runs of every system on the same rows in the same order."""
+
+    runs: Mapping[str, Sequence[Measured]]
+    rows: int
+    warnings: Sequence[str] = field(default=())
+
+
+def aligned(folders: Mapping[str, Mapping[int, RunFolder]], part: str) -> Aligned:
+    """Reads what every run (by system and seed) has predicted for `part`. Rows that not every run has are left out, and told.
+
+    Raises RunError where two runs disagree about what would have been right.
+    """
+    found = {system: {seed: records_of(folder, part) for seed, folder in runs.items()} for system, runs in folders.items()}
+    every = [records for runs in found.values() for records in runs.values()]
+    common = [key for key in (every[0] if every else {}) if all(key in records for records in every)]
+    most = max((len(records) for records in every), default=0)
+    warnings = (
+        [f"{count(most - len(common), 'row')} of {most:,} could not be predicted by every run and are left out"]
+        if most > len(common)
+        else []
+    )
+    if every and not common:
+        raise RunError("no row has been predicted by every run: the systems do not measure the same rows.")
+    require_same_truth(every, common)
+    runs = {
+        system: [
+            Measured(
+                seed,
+                folders[system][seed],
+                folders[system][seed].read(f"evaluations/{part}.json")["metrics"],
+                [records[key] for key in common],
+                len(records) == len(common),
+            )
+            for seed, records in sorted(own.items())
+        ]
+        for system, own in found.items()
+    }
+    return Aligned(runs, len(common), warnings)
+
+
+def records_of(folder: RunFolder, part: str) -> dict[Key, Mapping[str, Any]]:
+    """What a run has predicted, by file and row."""
+    path = folder.evaluations / f"{part}.predictions.jsonl"
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}): measure the run again with `burnish evaluate {folder.path} --part {part}`."
+        ) from error
+    return {(str(record["file"]), int(record["row"])): record for record in records}
+
+
+def require_same_truth(every: Sequence[Mapping[Key, Mapping[str, Any]]], common: Sequence[Key]) -> None:
+    for key in common:
+        truths = [{name: records[key][name] for name in ("truth", "references", "reference") if name in records[key]} for records in every]
+        if any(truth != truths[0] for truth in truths):
+            raise RunError(
+                f"the runs disagree about what is right in {key[0]} row {key[1]} ({truths[0]}, ...): they do not measure the same."
+            )
+
+
+def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, bool]) -> dict[str, dict[str, Any]]:
+    """For each system its `metrics`, its `difference` to the baseline in `metric`, and `differences` in all metrics.
+
+    A metric is there if every run has it; its rows vary too if they tell it.
+    """
+    everywhere = [name for name in higher if all(name in run.scores for runs in found.runs.values() for run in runs)]
+    values, drawn = measured(found, everywhere)
+    made: dict[str, dict[str, Any]] = {}
+    for system, runs in found.runs.items():
+        if not runs:
+            made[system] = {"metrics": {}, "difference": None, "differences": {}}
+            continue
+        own = {name: estimate(values[system, name], drawn.get((system, name)), found.rows) for name in everywhere}
+        apart = {}
+        if system != baseline and (pairs := paired(runs, found.runs[baseline])):
+            apart = {name: difference(name, (system, baseline), pairs, (values, drawn), found.rows) for name in everywhere}
+        tests = tested(runs, found.runs[baseline]) if apart else {}
+        told = {name: {**asdict(each), "verdict": verdict(each, higher[name])} for name, each in apart.items()}
+        made[system] = {
+            "metrics": {name: asdict(each) for name, each in own.items()},
+            "difference": {**told[metric], **tests} if metric in told else None,
+            "differences": told,
+        }
+    return made
+
+
+def measured(found: Aligned, metrics: Sequence[str]) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
+    """By system and metric: (K,) of each seed, and (R, K) of each seed on the same draws of the rows, where all systems' rows tell the metric."""
+    terms = {(system, name): [run.sums(name) for run in runs] for system, runs in found.runs.items() for name in metrics if runs}
+    values = {
+        key: np.array(
+            [one.value if one and not run.complete else run.scores[key[1]] for one, run in zip(own, found.runs[key[0]], strict=True)]
+        )
+        for key, own in terms.items()
+    }
+    known = {name for name in metrics if all(one for key, own in terms.items() if key[1] == name for one in own)}
+    listed = [(key, one) for key, own in terms.items() if key[1] in known for one in own if one]
+    if not listed or found.rows < 2:
+        return values, {}
+    drawn = resampled([one for _, one in listed])
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, (key, _) in enumerate(listed):
+        places.setdefault(key, []).append(place)
+    return values, {key: drawn[:, own] for key, own in places.items()}
+
+
+def paired(runs: Sequence[Measured], others: Sequence[Measured]) -> list[tuple[int, int]]:
+    """Places of the runs that have the same seed."""
+    places = {run.seed: place for place, run in enumerate(others)}
+    return [(place, places[run.seed]) for place, run in enumerate(runs) if run.seed in places]
+
+
+def difference(name: str, systems: tuple[str, str], pairs: Sequence[tuple[int, int]], found: Any, rows: int) -> Estimate:
+    """A system minus the baseline, seed by seed on the same rows."""
+    (values, drawn), (first, second) = found, systems
+    mine, its = [list(places) for places in zip(*pairs, strict=True)]
+    one, other = drawn.get((first, name)), drawn.get((second, name))
+    apart = None if one is None or other is None else one[:, mine] - other[:, its]
+    return estimate(values[first, name][mine] - values[second, name][its], apart, rows)
+
+
+def tested(runs: Sequence[Measured], others: Sequence[Measured]) -> dict[str, Any]:
+    """McNemar's test of which rows are right, for all seeds together and for each; None where rows are neither right nor wrong."""
+    pairs = [(runs[mine], others[its]) for mine, its in paired(runs, others)]
+    answers = [(right(one.records), right(other.records)) for one, other in pairs]
+    known = [(one, other) for one, other in answers if one is not None and other is not None]
+    if not known or len(known) < len(pairs):
+        return {"p_mcnemar": None}
+    first, second = (np.stack(side) for side in zip(*known, strict=True))
+    by_seed = [
+        {
+            "seed": run.seed,
+            "only_this": int((one & ~other).sum()),
+            "only_baseline": int((other & ~one).sum()),
+            "p": mcnemar(one[None], other[None]),
+        }
+        for (run, _), one, other in zip(pairs, first, second, strict=True)
+    ]
+    return {"p_mcnemar": mcnemar(first, second), "mcnemar": by_seed}
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean and standard deviation of what is known."""
+    known = [value for value in values if value is not None]
+    return {
+        "mean": float(np.mean(known)) if known else None,
+        "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+    }
+
+
+def front(systems: Sequence[Mapping[str, Any]], metric: str, higher: bool) -> list[str]:
+    """Names of the systems that no other beats: no other is as good and as quick to train, and better in one of the two."""
+    points = {}
+    for system in systems:
+        quality, cost = system["metrics"].get(metric, {}).get("mean"), system["seconds"]["mean"]
+        if quality is not None and cost is not None:
+            points[system["name"]] = (quality if higher else -quality, -cost)
+    return [
+        name
+        for name, own in points.items()
+        if not any(all(a >= b for a, b in zip(other, own, strict=True)) and other != own for other in points.values())
+    ]
+
+
+__all__ = ["LEVEL", "Aligned", "aligned", "front", "results", "spread"]
