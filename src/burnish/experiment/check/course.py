@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from burnish.core.errors import count
-from burnish.experiment.check.subject import Tokens
+from burnish.experiment.check.subject import Read, Tokens
 from burnish.report.inspection import Finding, judged
 from burnish.report.wording import percent
 
@@ -34,9 +34,9 @@ FEWEST = 30
 """Steps below which hardly anything is learned, and a schedule has no room."""
 
 
-def learning_rate(tokens: Tokens) -> Finding:
+def learning_rate(read: Read) -> Finding:
     """Whether the rate is one at which this method learns, with this optimizer."""
-    recipe = tokens.recipe
+    recipe = read.recipe
     method, optimizer = recipe.method.name, recipe.optimizer
     low, high = FRESH if recipe.model.fresh and method == "full" else RATES.get(method, ANY)
     scale = SCALES.get(optimizer.name, 1.0)
@@ -75,4 +75,5 @@ def steps(tokens: Tokens) -> Finding:
     return judged(seen, failures, warnings, mend, steps=total, warmup=warmup)
 
 
-CHECKS: Mapping[str, Callable[[Tokens], Finding]] = {"learning rate": learning_rate, "warm-up and steps": steps}
+OF_RECIPE: Mapping[str, Callable[[Read], Finding]] = {"learning rate": learning_rate}
+CHECKS: Mapping[str, Callable[[Tokens], Finding]] = {"warm-up and steps": steps}

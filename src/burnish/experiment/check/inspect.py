@@ -22,7 +22,7 @@ from burnish.run.training import Source
 CONFIG, ROWS, TASK, ENCODING = "config", "rows and columns", "task meets rows", "encoding"
 TRAINABLE, STEPS = "trainable parameters", "two steps"
 
-OF_ROWS: Mapping[str, Callable[[Read], Finding]] = rows.CHECKS
+OF_ROWS: Mapping[str, Callable[[Read], Finding]] = {**rows.CHECKS, **course.OF_RECIPE}
 OF_TOKENS: Mapping[str, Callable[[Tokens], Finding]] = {
     **labels.CHECKS,
     **lengths.CHECKS,
@@ -108,14 +108,16 @@ def look(desk: Desk, source: Source, overrides: Sequence[str], hoped: float) -> 
         return None
     desk.title = f"{recipe.model.title}, {recipe.task.name}"
     gathered = desk.make(ROWS, lambda: opening.gathered(recipe))
-    read = desk.make(TASK, lambda: opening.bound(recipe, gathered, hoped)) if gathered else None
-    if read is None:
+    if gathered is None:
         return None
-    desk.all_of(OF_ROWS, read)
-    tokens: Tokens | None = desk.make(ENCODING, lambda: opening.encoded(read, desk.progress))
+    bound = desk.make(TASK, lambda: opening.bound(recipe, gathered, hoped))
+    desk.all_of(OF_ROWS, bound or Read(recipe, gathered, hoped))
+    tokens: Tokens | None = desk.make(ENCODING, lambda: opening.encoded(bound, desk.progress)) if bound else None
     if tokens is None:
         return None
     desk.all_of(OF_TOKENS, tokens)
+    if not tokens.parts["train"].units.any():
+        return tokens
     parts = desk.make(TRAINABLE, lambda: assembled(tokens, desk.progress))
     if parts is not None:
         subject = desk.make(STEPS, lambda: tried(tokens, parts, desk.progress))

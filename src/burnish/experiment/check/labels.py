@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,17 +24,20 @@ FEWEST = 10
 
 SHOWN = 6
 
-OUTSIDE = "O"
+BEGINS = ("B-", "S-")
+"""How tags that begin a span are written."""
 
 
 def counts(tokens: Tokens, part: str) -> dict[str, int]:
-    """How many rows (of tags, words) of a part have each label; empty where a task has none."""
+    """How many rows (of tags, spans or words) of a part have each label; empty where a task has none."""
     labels: list[str] = list(getattr(tokens.learner, "labels", ()))
     if tokens.recipe.task.chooses == "place":
         strata = [str(tokens.recipe.task.stratum(row)) for row in tokens.gathered.rows[part]]
         return {name: strata.count(name) for name in sorted(set(strata))}
     if not labels:
         return {}
+    if tokens.recipe.task.chooses == "word" and tokens.recipe.task.scheme != "plain":
+        return spans(tokens, part)
     examples = tokens.parts[part].examples
     targets = examples.targets["labels"]  # type: ignore[attr-defined]
     if not isinstance(targets, Ragged) and np.asarray(targets).ndim > 1:
@@ -43,8 +47,22 @@ def counts(tokens: Tokens, part: str) -> dict[str, int]:
     return {label: int(number) for label, number in zip(labels, numbers, strict=True)}
 
 
+def spans(tokens: Tokens, part: str) -> dict[str, int]:
+    """How many spans of each type begin in a part: what follows in a span (I-, E-) is no label of its own."""
+    examples: Any = tokens.parts[part].examples
+    every: list[str] = tokens.learner.labels  # type: ignore[attr-defined]
+    numbers = class_counts(examples.targets["labels"], np.ones(len(examples)), len(every))
+    found = dict.fromkeys((label.partition("-")[2] for label in every if "-" in label), 0)
+    for label, number in zip(every, numbers, strict=True):
+        if label.startswith(BEGINS):
+            found[label.partition("-")[2]] += int(number)
+    return found
+
+
 def unit(tokens: Tokens) -> str:
-    return "word" if tokens.recipe.task.chooses == "word" else "row"
+    if tokens.recipe.task.chooses != "word":
+        return "row"
+    return "word" if tokens.recipe.task.scheme == "plain" else "span"
 
 
 def balance(tokens: Tokens) -> Finding:
@@ -54,7 +72,7 @@ def balance(tokens: Tokens) -> Finding:
         return left_out(f"task={tokens.recipe.task.name} has no labels")
     total = max(sum(found.values()), 1)
     common = max(found, key=lambda name: found[name])
-    told = {name: number for name, number in found.items() if name != OUTSIDE and number} or found
+    told = {name: number for name, number in found.items() if number} or found
     rare, largest = min(told, key=lambda name: told[name]), max(told, key=lambda name: told[name])
     seen = f"{count(len(found), 'label')} in {count(total, unit(tokens))}, from {told[rare]:,} ({rare}) to {told[largest]:,} ({largest})"
     warnings = []

@@ -56,7 +56,8 @@ def cut_of(part: Part, limit: int) -> Cut:
 
 def lengths(tokens: Tokens) -> Finding:
     """How many rows do not fit, which end of them is cut, and what of that was to be learned."""
-    failures, warnings, measured, told = [], [], {}, []
+    failures, warnings, told = list[str](), list[str](), list[str]()
+    measured: dict[str, float] = {}
     for name, part in tokens.parts.items():
         own = part.examples.lengths
         told.append(f"{name}: median {int(np.median(own))}, longest {int(own.max())}")
@@ -93,7 +94,8 @@ def advice(tokens: Tokens) -> str:
 
 def supervised(tokens: Tokens) -> Finding:
     """How much of what the model reads it also learns from, and rows from which it learns nothing."""
-    failures, warnings, told, measured = [], [], [], {}
+    failures, warnings, told = list[str](), list[str](), list[str]()
+    measured: dict[str, float] = {}
     for name, part in tokens.parts.items():
         found = tokens.summaries[name]
         if found.supervised is None:
@@ -120,7 +122,8 @@ def ends(tokens: Tokens) -> Finding:
     """Whether the token that ends a text is learned: a model that never saw it rambles on until it is broken off."""
     if not tokens.learner.generation:
         return left_out(f"task={tokens.recipe.task.name} writes no texts")
-    failures, warnings, told, measured = [], [], [], {}
+    failures, warnings, told = list[str](), list[str](), list[str]()
+    measured: dict[str, float] = {}
     for name, found in tokens.summaries.items():
         ended, rows = found.ended or 0, max(found.rows, 1)
         told.append(f"{name}: in {ended:,} of {count(found.rows, 'row')}")

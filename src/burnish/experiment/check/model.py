@@ -116,7 +116,7 @@ def gradients(tried: Tried) -> Finding:
     size = sum(elements(own[name]) for name in tried.asked)
     idle = sum(elements(own[name]) for name in unreached) / max(size, 1)
     frozen = sum(1 for p in tried.parts.model.parameters() if not any(p is mine for mine in own.values()))
-    failures, warnings = [], []
+    failures, warnings = list[str](), list[str]()
     if unreached:
         sentence = f"{count(len(unreached), 'parameter')} that should learn ({percent(idle)}) get no gradient: {some(unreached)}"
         (failures if idle > IDLE else warnings).append(sentence)

@@ -13,7 +13,7 @@ from burnish import build
 from burnish.core.errors import BurnishError, DataError, RecipeError, count
 from burnish.data import mixture
 from burnish.data.spec import held_out
-from burnish.experiment.check.subject import Read, Tokens
+from burnish.experiment.check.subject import Bound, Tokens
 from burnish.experiment.progress import Progress
 from burnish.models.load import length_limit, load_tokenizer
 from burnish.models.skeleton import skeleton
@@ -81,8 +81,9 @@ def rest(recipe: Recipe) -> build.Gathered | None:
         return None
 
 
-def bound(recipe: Recipe, found: build.Gathered, hoped: float) -> tuple[Finding, Read | None]:
+def bound(recipe: Recipe, found: build.Gathered, hoped: float) -> tuple[Finding, Bound | None]:
     """The task once it has met rows and tokenizer; where only held-out rows do not fit, it goes on without them."""
+    known = len(load_tokenizer(recipe.model))
     try:
         learner = build.bind(recipe, found, load_tokenizer(recipe.model))
         problem = ""
@@ -102,10 +103,10 @@ def bound(recipe: Recipe, found: build.Gathered, hoped: float) -> tuple[Finding,
         build.require_rewording(bound_recipe)
     except DataError as error:
         return judged(seen, [*([problem] if problem else []), str(error)], []), None
-    return judged(seen, [problem] if problem else [], []), Read(bound_recipe, found, learner, hoped)
+    return judged(seen, [problem] if problem else [], []), Bound(bound_recipe, found, hoped, learner, known)
 
 
-def encoded(read: Read, progress: Progress) -> tuple[Finding, Tokens | None]:
+def encoded(read: Bound, progress: Progress) -> tuple[Finding, Tokens | None]:
     """The rows as tokens, by part, and the model without its numbers."""
     tokenizer = read.learner.tokenizer
     bones = skeleton(read.recipe.model, read.learner.auto_class, tokenizer, read.learner.config)
@@ -116,10 +117,8 @@ def encoded(read: Read, progress: Progress) -> tuple[Finding, Tokens | None]:
         examples = build.tokens(read.recipe, read.learner, rows, progress.note, progress.tell)
         units = np.bincount(examples.rows, weights=examples.weights, minlength=len(rows))
         parts[name] = Part(name, read.recipe, read.learner, rows, examples, units)
-    tokens = Tokens(read.recipe, read.gathered, read.learner, read.hoped, parts, limit, bones)
+    tokens = Tokens(read.recipe, read.gathered, read.hoped, read.learner, read.known, parts, limit, bones)
     told = ", ".join(
         f"{count(len(part.examples), f'{name} example')} of {int(np.sum(part.examples.lengths)):,} tokens" for name, part in parts.items()
     )
-    if not any(parts["train"].units):
-        return judged(told, [], []), tokens
     return judged(f"{told}; {type(bones).__name__}", [], []), tokens

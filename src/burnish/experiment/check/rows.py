@@ -29,7 +29,7 @@ Z = 1.96
 FEWEST = 50
 """Held-out rows below which a mean loss says little."""
 
-SCORES = ("accuracy", "f1", "exact_match", "rougeL", "masked_accuracy", "span_f1")
+SCORES = ("accuracy", "f1", "exact_match", "rougeL")
 """Metrics between 0 and 1 that are, or are much like, shares of rows."""
 
 
@@ -65,13 +65,14 @@ def rows_in_two_parts(read: Read) -> Finding:
     """Held-out rows that also stand in training, word for word or nearly."""
     if not read.held:
         return left_out("no rows are held out of training")
-    failures, warnings, measured = [], [], {}
+    failures, warnings, measured = list[str](), list[str](), dict[str, int]()
     known = [read.text(row) for row in read.train]
     seen = {tuple(map(normal, text)) for text in known}
     for part, rows in read.held.items():
         texts = [read.text(row) for row in rows]
         leaked = [row for row, text in zip(rows, texts, strict=True) if tuple(map(normal, text)) in seen]
-        near = duplicates.near(texts, known)
+        others = [row for row, text in zip(rows, texts, strict=True) if tuple(map(normal, text)) not in seen]
+        near = duplicates.near([read.text(row) for row in others], known)
         measured |= {f"{part}_rows": len(rows), f"{part}_exact": len(leaked), f"{part}_near": len(near)}
         if leaked:
             verb = "stands" if len(leaked) == 1 else "stand"
@@ -79,7 +80,7 @@ def rows_in_two_parts(read: Read) -> Finding:
             (failures if len(leaked) >= LEAKED * len(rows) else warnings).append(sentence)
         if near:
             verb = "stands" if len(near) == 1 else "stand"
-            warnings.append(f"{count(len(near), f'{part} row')} nearly {verb} in training: {twins(near, read.train, rows)}")
+            warnings.append(f"{count(len(near), f'{part} row')} nearly {verb} in training: {twins(near, read.train, others)}")
     numbers = " and ".join(f"{count(len(rows), f'{part} row')}" for part, rows in read.held.items())
     mend = "What was learned by heart scores as if it were understood: take these rows out of one of the parts."
     return judged(f"{numbers} against {len(known):,} of training", failures, warnings, mend, **measured)

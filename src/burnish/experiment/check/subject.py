@@ -25,12 +25,10 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Read:
-    """A recipe, its task completed by what the rows taught, and its usable rows; `hoped` is the difference in scores, in points, that is
-    hoped for."""
+    """A recipe and its usable rows; `hoped` is the difference in scores, in points, that is hoped for."""
 
     recipe: Recipe
     gathered: build.Gathered
-    learner: Learner
     hoped: float
 
     @property
@@ -53,7 +51,16 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Tokens(Read):
+class Bound(Read):
+    """The same, the task completed by what rows and tokenizer taught; `known` is how many tokens the tokenizer had before the task added
+    its own."""
+
+    learner: Learner
+    known: int
+
+
+@dataclass(frozen=True)
+class Tokens(Bound):
     """The rows as training encodes them, by part. `limit` is what the model could read at once, `bones` the model without its numbers."""
 
     parts: Mapping[str, Part]

@@ -29,6 +29,9 @@ STEPS = 2
 MOST_EXAMPLES = 32
 """Of the first batch."""
 
+SMALL = 0.1
+"""Share of a head's random parameters that may stay as they are."""
+
 SHARE = 0.1
 """Of the peak learning rate, at which the steps are made."""
 
@@ -50,19 +53,20 @@ def assembled(tokens: Tokens, progress: Progress) -> tuple[Finding, build.Parts 
     failures = [] if number else ["nothing learns: no parameter asks for a gradient"]
     still = stay_random(parts, learning)
     if number and still:
-        failures.append(f"{len(still):,} parameters of the head start at random and stay so ({still[0]}, ...)")
-    if number and recipe.model.fresh and number < 0.5 * total:
-        warnings = ["most of the model starts at random and stays so"]
-    else:
-        warnings = []
+        failures.append(f"the head starts at random and stays so: {', '.join(still[:3])}{', ...' if len(still) > 3 else ''}")
+    random = number and recipe.model.fresh and number < 0.5 * total
+    warnings = ["most of the model starts at random and stays so"] if random else []
     mend = "Choose a method that trains them: full, lora or freeze."
     return judged(seen, failures, warnings, mend, trainable=number, total=total), parts if number else None
 
 
 def stay_random(parts: build.Parts, learning: Mapping[str, torch.nn.Parameter]) -> list[str]:
-    """Parameters of the head that no weights filled and that do not learn."""
+    """Parameters of the head that no weights filled and that do not learn, but for a bias here and there, which starts at zero."""
     reached = {parts.anatomy.own_name(name) for name in learning}
-    return [name for name in parts.anatomy.fresh if name in set(parts.anatomy.head) and name not in reached]
+    sizes = {parts.anatomy.own_name(name): elements(p) for name, p in parts.model.named_parameters()}
+    fresh = [name for name in parts.anatomy.fresh if name in set(parts.anatomy.head)]
+    still = [name for name in fresh if name not in reached]
+    return still if sum(sizes.get(name, 0) for name in still) > SMALL * sum(sizes.get(name, 0) for name in fresh) else []
 
 
 def tried(tokens: Tokens, parts: build.Parts, progress: Progress) -> tuple[Finding, Tried]:
@@ -82,7 +86,9 @@ def tried(tokens: Tokens, parts: build.Parts, progress: Progress) -> tuple[Findi
     except NonFiniteError as error:
         made = replace(made, fault=error)
     after = frozen_sums(step)
-    made.moved.update(name for name, value in before.items() if not np.array_equal(after.get(name, value), value, equal_nan=True))
+    made.moved.update(
+        name for name, value in before.items() if not np.isclose(after.get(name, value), value, rtol=0, atol=0, equal_nan=True)
+    )
     rate = SHARE * parts.recipe.optimizer.lr
     return judged(f"of {count(len(batch), 'example')} at a learning rate of {rate:.1e}", [], []), made
 
@@ -120,7 +126,7 @@ class Reach(Technique):
         return 0.0
 
 
-def frozen_sums(step: Step) -> dict[str, np.ndarray]:
+def frozen_sums(step: Step) -> dict[str, float]:
     """A fingerprint of each parameter that the optimizer does not move: the sum of its values, in double precision."""
     moved = {id(parameter) for parameter in named(step).values()}
-    return {name: np.float64(p.detach().sum(dtype=torch.float64).item()) for name, p in step.model.named_parameters() if id(p) not in moved}
+    return {name: float(p.detach().sum(dtype=torch.float64)) for name, p in step.model.named_parameters() if id(p) not in moved}

@@ -110,7 +110,7 @@ def characters(tokens: Tokens) -> float:
 def vocabularies(tokens: Tokens) -> Finding:
     """Whether tokenizer and model number the same tokens."""
     tokenizer, rows = tokens.tokenizer, len(tokens.bones.get_input_embeddings().weight)
-    known, added = len(tokenizer), max(len(tokenizer) - rows, 0)
+    known, added = len(tokenizer), len(tokenizer) - tokens.known
     highest = max(int(ragged.values.max(initial=0)) for name, ragged in inputs(tokens.parts["train"]).items() if name.endswith("input_ids"))
     failures, warnings = [], []
     spare = 1 - known / max(rows, 1)
@@ -123,6 +123,8 @@ def vocabularies(tokens: Tokens) -> Finding:
             warnings.append(
                 f"{name} is {own} ({tokenizer.convert_ids_to_tokens(own)}) to the tokenizer and {theirs} ({written_}) to the model"
             )
+    if tokens.known > rows:
+        failures.append(f"the tokenizer knows {tokens.known:,} tokens and the model {rows:,}: they do not belong together")
     if highest >= max(rows, known):
         failures.append(f"token {highest} occurs, and there are {max(rows, known):,} embeddings")
     more = f", {count(added, 'token')} added by the task" if added else ""

@@ -1,0 +1,181 @@
+"""`burnish check` finds what is planted in recipes, rows, labels and parts: by the line, the rows that it names, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from burnish.experiment.check.inspect import NAMES
+from burnish.report.inspection import Inspection, judged
+from burnish.terminal import show_inspection
+
+pytestmark = pytest.mark.usefixtures("quick")
+Plant = Callable[..., dict[str, Any]]
+Texts = Callable[..., list[str]]
+Check = Callable[..., Any]
+
+
+def labelled(texts: list[str]) -> list[dict[str, Any]]:
+    return [{"text": text, "label": ("praise", "complaint")[number % 2]} for number, text in enumerate(texts)]
+
+
+def test_a_sound_recipe_passes(plant: Plant, check: Check, tmp_path: Path) -> None:
+    done = check(plant(), "--hoped", "20")
+    assert (done.code, done.failing(), done.found["passed"]) == (0, [], True), done.out
+    assert [each["name"] for each in done.found["checks"]] == list(NAMES)
+    assert {each["state"] for each in done.found["checks"]} == {"pass", "left out"}, done.out
+    assert "[CLS]" in done.out and "target: praise" in done.out, "rows are shown as the model gets them"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_file_is_not_opened(plant: Plant, check: Check, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("this is no table of rows")
+    done = check(plant(data={"test": str(tmp_path / "test.csv")}))
+    assert done.code == 0 and "the test file is there and stays closed" in done.out
+
+
+def test_a_misspelt_key_and_an_unknown_method_are_told_at_once(plant: Plant, check: Check) -> None:
+    done = check(plant(train={"sed": 1}, method={"name": "lroa"}))
+    assert done.code == 1 and done.failing() == ["config"]
+    assert "did you mean `seed`" in done.out and "there is no `lroa`" in done.told("config")
+    assert done.line("lengths")["seen"] == "not looked at: mend `config` first"
+
+
+def test_a_recipe_that_cannot_be_read_gives_exit_code_2(tmp_path: Path) -> None:
+    from burnish import cli
+
+    assert cli.guarded(lambda: cli.app(["check", str(tmp_path / "none.yaml")], standalone_mode=True)) == 2
+
+
+def test_a_missing_column(plant: Plant, check: Check) -> None:
+    done = check(plant(task={"label": "lable"}))
+    assert done.code == 1 and "no column `lable` - did you mean `label`" in done.told("rows and columns")
+
+
+def test_a_missing_file(plant: Plant, check: Check, tmp_path: Path) -> None:
+    done = check(plant(data={"validation": str(tmp_path / "validaton.jsonl")}))
+    assert done.code == 1 and "did you mean `validation.jsonl`" in done.told("rows and columns")
+
+
+def test_bad_rows_of_all_files_are_told_at_once_and_the_others_looked_at(plant: Plant, check: Check, texts: Texts) -> None:
+    train, held = labelled(texts(60)), labelled(texts(24, seed=1))
+    train[3]["text"], held[5]["label"] = "  ", ""
+    done = check(plant(train, held))
+    told = done.told("rows and columns")
+    assert done.code == 1 and "train.jsonl row 4 (line 4)" in told and "validation.jsonl row 6 (line 6)" in told
+    assert done.failing() == ["rows and columns"] and done.state("gradients") == "pass"
+
+
+def test_an_unknown_label_in_validation(plant: Plant, check: Check, texts: Texts) -> None:
+    held = labelled(texts(24, seed=1))
+    held[2]["label"] = "prase"
+    done = check(plant(held=held))
+    assert done.code == 1 and "'prase' does not occur in training - did you mean `praise`" in done.told("task meets rows")
+    assert done.state("gradients") == "pass", "training rows are looked at all the same"
+
+
+def test_one_label_only(plant: Plant, check: Check, texts: Texts) -> None:
+    done = check(plant([{"text": text, "label": "praise"} for text in texts(60)]))
+    assert done.code == 1 and "1 label in `label`" in done.told("task meets rows")
+
+
+def test_a_rare_label_that_nobody_measures(plant: Plant, check: Check, texts: Texts) -> None:
+    train = [*labelled(texts(60)), *({"text": text, "label": "question"} for text in texts(3, seed=2))]
+    done = check(plant(train))
+    assert (
+        done.code == 0
+        and "question (3)" in done.told("rare labels")
+        and "no validation row has question" in done.told("labels in validation")
+    )
+    assert "WARN: rare labels" in done.out
+
+
+def test_a_label_that_swamps_the_others(plant: Plant, check: Check, texts: Texts) -> None:
+    train = [{"text": text, "label": "praise" if number % 20 else "complaint"} for number, text in enumerate(texts(80))]
+    done = check(plant(train))
+    assert done.state("label balance") == "warn" and "95% of the rows are praise" in done.told("label balance")
+
+
+def test_a_rare_tag(plant: Plant, check: Check, texts: Texts, words: list[str]) -> None:
+    rows = [{"text": text, "entities": [{"start": 0, "end": len(text.split()[0]), "label": "THING"}]} for text in texts(40)]
+    rows[7]["entities"][0]["label"] = "PLACE"
+    done = check(plant(rows, rows[30:], task={"name": "tag", "text": "text", "spans": "entities"}))
+    assert "PLACE (1)" in done.told("rare labels") and "THING comes 39 times as often as PLACE" in done.told("label balance")
+
+
+def test_rows_that_repeat_each_other(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    train.append({"text": train[4]["text"].upper() + "  ", "label": train[4]["label"]})
+    done = check(plant(train))
+    assert done.state("repeated rows") == "warn" and "1 row (1.64%) repeat another, such as train.jsonl row 61" in done.told(
+        "repeated rows"
+    )
+
+
+def test_a_row_with_one_word_changed(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    changed = [*train[4]["text"].split()[:-1], "otherwise"]
+    train.append({"text": " ".join(changed), "label": train[4]["label"]})
+    done = check(plant(train))
+    assert "train.jsonl row 61 (line 61) and train.jsonl row 5 (line 5) share 80% of their words" in done.told("repeated rows")
+    assert done.line("repeated rows")["measured"] == {"rows": 61, "exact": 0, "near": 1}
+
+
+def test_a_training_row_in_validation(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    done = check(plant(train, [*labelled(texts(24, seed=1)), train[8]]))
+    assert done.code == 1 and "1 validation row of 25 (4%) stands in training too: validation.jsonl row 25" in done.told(
+        "rows in two parts"
+    )
+
+
+def test_a_training_row_in_validation_with_one_word_changed(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    near = {**train[8], "text": "otherwise " + train[8]["text"].partition(" ")[2]}
+    done = check(plant(train, [*labelled(texts(24, seed=1)), near]))
+    assert done.state("rows in two parts") == "warn"
+    assert "validation.jsonl row 25 (line 25) and train.jsonl row 9 (line 9) share" in done.told("rows in two parts")
+
+
+def test_a_training_row_in_a_share_cut_for_the_test(plant: Plant, check: Check, texts: Texts) -> None:
+    rows = labelled(texts(60))
+    done = check(plant([*rows, *rows], data={"validation": None, "test": "20%"}))
+    assert done.code == 1 and "test rows of 24" in done.told("rows in two parts")
+
+
+def test_contradicting_labels(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    train += [{"text": row["text"], "label": "praise" if row["label"] == "complaint" else "complaint"} for row in train[:3]]
+    done = check(plant(train))
+    assert done.code == 1 and "contradictions" in done.failing()
+    assert "train.jsonl row 1 (line 1) (praise) and train.jsonl row 61 (line 61) (complaint)" in done.told("contradictions")
+
+
+def test_a_validation_that_cannot_show_what_is_hoped_for(plant: Plant, check: Check) -> None:
+    done = check(plant(data={"validation": 20}), "--hoped", "2")
+    measured = done.line("validation size")["measured"]
+    assert done.state("validation size") == "warn" and measured["rows"] == 20
+    assert measured["standard_error"] == pytest.approx(100 * (0.8 * 0.2 / 20) ** 0.5) and measured["needed"] == 961
+    assert "standard error 8.9 points" in done.out and "961 rows" in done.told("validation size")
+
+
+def test_no_validation_at_all(plant: Plant, check: Check) -> None:
+    done = check(plant(data={"validation": None}))
+    assert done.code == 0 and "no rows are held out" in done.told("validation size")
+
+
+def test_what_is_wrong_is_told_first_and_its_brackets_stay() -> None:
+    console = Console(width=100, record=True, no_color=True)
+    warned = judged("rows [a]", [], ["[b] is odd"], "Mend [c]")
+    failed = judged("columns", ["[d] is missing"], [])
+    from dataclasses import replace
+
+    findings = [replace(warned, name="rows"), replace(failed, name="columns")]
+    show_inspection(console, Inspection("a [model]", findings, 2.0))
+    text = console.export_text()
+    assert text.index("FAIL: columns: [d] is missing.") < text.index("WARN: rows: [b] is odd. Mend [c].")
+    assert "a [model]" in text and "rows [a]" in text and "0 of 2 checks passed, 1 warns, 1 failed, 0 left out, in 2 s" in text
