@@ -27,13 +27,14 @@ model, the test rows, the page."""
 class Rates:
     """What was measured, in seconds: for an operation of a step's forward and backward, for an `update`, for an operation of reading, for
     `scoring` a row that was read, for a `round` in which every text gets a token more, for each `token` of a text in it and for each
-    `prompt` read before; for a `byte` of a checkpoint. `moments` are bytes of the optimizer's state for each byte that learns. `probe` is
+    `prompt` read before; for a `byte` of a checkpoint; and what is loaded when rows are scored for the `first` time. `moments` are bytes of the optimizer's state for each byte that learns. `probe` is
     how long a product took on the machine then, and `spent` what the measuring took."""
 
     operation: float
     update: float
     reading: float = 0.0
     scoring: float = 0.0
+    first: float = 0.0
     round: float = 0.0
     token: float = 0.0
     prompt: float = 0.0
@@ -115,7 +116,8 @@ class Forecast:
 
 
 def forecast(counted: Counted, rates: Rates, known: Mapping[str, float], how: str) -> Forecast:
-    """The time of a run; `known` are the seconds of parts that have passed already, or that no rate tells (start, loading, report)."""
+    """The time of a run; `known` are the seconds of parts that have passed already, or that no rate tells (start, loading, report), and
+    `first`, those that the first evaluation takes longer than the others."""
     step = counted.operations * rates.operation + rates.update
     reading = counted.reading * rates.reading + counted.rows * rates.scoring
     evaluation = reading + writing(counted.texts, rates)
@@ -130,6 +132,7 @@ def forecast(counted: Counted, rates: Rates, known: Mapping[str, float], how: st
         "test": counted.test * evaluation,
         **known,
     }
+    found["evaluation" if counted.before is None else "before"] += known.get("first", 0.0)
     seconds = {part: found[part] for part in PARTS if found.get(part)}
     return Forecast(seconds, step, steps, counted.steps_per_epoch, evaluation, checkpoint, counted.operations, how)
 

@@ -45,7 +45,11 @@ def foretold(
 ) -> dict[str, Any] | None:
     """The forecast of a run as plan.json keeps it, None where it could not be made: that is noted, and no reason not to train."""
     try:
-        return foretell(parts, step, order, plan, folder, spent).to_json()
+        began = time.monotonic()
+        stage = Stage(parts, step, order, network_of(parts), read_share(parts, order), folder)
+        rates, age = rates_of(stage, plan)
+        known = {**spent, "loading": spent.get("loading", 0.0) + time.monotonic() - began}
+        return foretell(stage, plan, rates, known, age, loaded=age == 0.0).to_json()
     except Exception as error:  # whatever a model or a task does not bear: the run itself will tell what matters of it
         reason = str(error).partition("\n")[0][:160]
         note(f"time and memory are not foretold: a trial of some steps failed ({type(error).__name__}: {reason})")
@@ -57,25 +61,26 @@ def outcome(forecast_: Mapping[str, Any] | None, spent: Mapping[str, float], pea
     return None if forecast_ is None else compared(forecast_, spent, peak_memory)
 
 
-def foretell(parts: build.Parts, step: Step, order: Order, plan: Plan, folder: Path, spent: Mapping[str, float]) -> Forecast:
-    """The time of a run that is built and has not begun; `spent` are the seconds of what has passed.
+def rates_of(stage: Stage, plan: Plan) -> tuple[Rates, float]:
+    """The rates of a run that is built and has not begun, and how many seconds ago they were measured.
 
-    Nothing that is measured for it stays (`run/rehearsal.py`); rates measured within a day, while the machine was as fast as now, are
-    not measured again.
+    Nothing that is measured stays in the run (`run/rehearsal.py`). Rates of the same recipe on this machine that were measured within a
+    day, while it was as fast as now, are not measured again.
     """
-    began = time.monotonic()
-    share = read_share(parts, order)
-    stage = Stage(parts, step, order, network_of(parts), share, folder)
-    rows = parts.gathered.rows.get("validation", [])
-    key = name_of(parts)
+    key = name_of(stage.parts)
     rates, age = remembered(key)
     if rates is None:
-        rates = rehearse(stage, rows, plan.total_steps)
+        rates = rehearse(stage, stage.parts.gathered.rows.get("validation", []), plan.total_steps)
         keep(key, rates)
+    return rates, age
+
+
+def foretell(stage: Stage, plan: Plan, rates: Rates, known: Mapping[str, float], age: float = 0.0, loaded: bool = False) -> Forecast:
+    """The time of a run. `known` are the seconds of parts that have passed; `loaded` says that what scoring rows needs has been loaded."""
     counted = counted_work(stage, plan, rates)
-    known = {**habits(), **{part: seconds for part, seconds in spent.items() if seconds}}
-    known["loading"] = known.get("loading", 0.0) + time.monotonic() - began
-    return forecast(counted, rates, known, told(rates, age))
+    first = {} if loaded else {"first": rates.first}
+    passed = {part: seconds for part, seconds in known.items() if seconds}
+    return forecast(counted, rates, {**habits(), **passed, **first}, told(rates, age))
 
 
 def told(rates: Rates, age: float) -> str:
