@@ -36,7 +36,7 @@ def configured(source: Source, overrides: Sequence[str]) -> tuple[Finding, Findi
         others = [problem for problem in error.problems if problem not in files]
         mend = "`burnish init` writes a recipe with every key explained; `burnish list` names what it can name."
         return (
-            judged(f"{count(len(others), 'fault')}", others, [], mend, faults=len(others)),
+            judged(f"{count(len(others), 'fault')}" if others else "every key is known", others, [], mend, faults=len(others)),
             judged(f"{count(len(files), 'fault')}", files, [], "Name the columns in `task`, the files in `data`.") if files else None,
             None,
         )
