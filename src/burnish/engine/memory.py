@@ -50,20 +50,31 @@ def uncached(value: Any) -> Any:
     return None
 
 
+def caching(model: nn.Module) -> list[Any]:
+    """The configurations by which parts of a model keep keys and values, each once."""
+    configs: Iterator[Any] = (getattr(module, "config", None) for module in model.modules())
+    return list({id(config): config for config in configs if hasattr(config, "use_cache")}.values())
+
+
 @contextmanager
-def uncaching(model: nn.Module) -> Iterator[None]:
+def uncached_by(configs: Sequence[Any]) -> Iterator[None]:
     """Within, decoders keep no keys and values of their own accord: only writing needs them, and they cost memory and time.
 
     What a method hands in as a cache (prefixes) is still read. The setting is put back, for it is saved with the model.
     """
-    configs = [module.config for module in model.modules() if getattr(getattr(module, "config", None), "use_cache", False) is True]
+    changed = [config for config in configs if config.use_cache is True]
     try:
-        for config in configs:
-            config.use_cache = False  # type: ignore[union-attr]
+        for config in changed:
+            config.use_cache = False
         yield
     finally:
-        for config in configs:
-            config.use_cache = True  # type: ignore[union-attr]
+        for config in changed:
+            config.use_cache = True
+
+
+def uncaching(model: nn.Module) -> AbstractContextManager[None]:
+    """The same by the configurations that a model has now."""
+    return uncached_by(caching(model))
 
 
 def recompute_blocks(model: nn.Module, blocks: Sequence[str], every: int) -> list[str]:

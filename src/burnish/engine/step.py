@@ -17,10 +17,11 @@ from typing import Any
 import torch
 
 from burnish.core.errors import NonFiniteError, listing
+from burnish.core.modes import Training
 from burnish.core.protocols import Batch, Key, Objective, Technique
 from burnish.engine.ahead import Ahead, Preparation, Prepared, Rewrite, Upcoming
 from burnish.engine.batches import Budget
-from burnish.engine.memory import uncaching
+from burnish.engine.memory import caching, uncached_by
 from burnish.engine.runtime import Runtime, is_out_of_memory
 from burnish.engine.update import Update
 
@@ -109,11 +110,14 @@ class Step:
     mover: Update = field(init=False)
     preparation: Preparation = field(init=False)
     ahead: Ahead = field(init=False)
+    mode: Training = field(init=False)
+    configs: Sequence[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.mover = self.update or Update(self.optimizer)
         self.preparation = Preparation(self.objective, self.examples, self.seed, self.runtime.pin, self.prepare)
         self.ahead = Ahead(self.preparation)
+        self.mode, self.configs = Training(self.model), caching(self.model)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -182,8 +186,8 @@ class Step:
         if passed.weight == 0:
             self.refuse("number of supervised units", 0, step, prepared.indices)
         self.runtime.seed(*key)
-        self.model.train()
-        with uncaching(self.model):
+        self.mode.set()
+        with uncached_by(self.configs):
             for batch, group in zip(prepared.batches, prepared.groups, strict=True):
                 with self.passing(batch, group, key):
                     batch = self.runtime.place(batch)
