@@ -88,7 +88,7 @@ def work(study: Study, trial: optuna.Trial, listener: Listener) -> None:
 
 def sentence(message: str) -> str:
     """Why a trial failed, without what could be done about a single run."""
-    return message.partition(" Earlier checkpoints are intact")[0].partition("\n")[0] or "unknown"
+    return message.partition(" Earlier checkpoints are intact")[0].partition("\n")[0].removesuffix(" Examples in it:") or "unknown"
 
 
 def same_before(study: Study, trial: optuna.Trial) -> FrozenTrial | None:

@@ -30,9 +30,11 @@ def machine() -> str:
 
 
 def began(process: int) -> str | None:
-    """When a process of this machine began, in the kernel's ticks since it started; None where that is not told."""
+    """When a process of this machine began, in the kernel's ticks since it started; None where that is not told, or it has ended and
+    only its parent has not asked yet how (a zombie)."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else rest[18]
     return None
 
 
