@@ -40,21 +40,27 @@ KEPT = ("name", "r", "reduction", "virtual_tokens")
 def process_bytes(recipe: Recipe, found: Survey, note: Callable[[str], None]) -> int:
     """Bytes beside the model in a run of this kind on this machine: from the cache, else measured; where that cannot be, what the present
     process takes."""
-    entry = shelf.root(KIND) / key(recipe)
-    try:
-        return int(json.loads((entry / "floor.json").read_text())["bytes"])
-    except (OSError, ValueError, KeyError):
-        pass
+    known = remembered(recipe)
+    if known is not None:
+        return known
     note("measuring what the program itself takes: a run of a tiny model, once")
     size = measured(recipe, found)
     if size is None:
         return resident()
     try:
-        with shelf.making(entry, MOST_BYTES) as folder:
+        with shelf.making(shelf.root(KIND) / key(recipe), MOST_BYTES) as folder:
             (folder / "floor.json").write_text(json.dumps({"bytes": size}))
     except OSError:
         pass
     return size
+
+
+def remembered(recipe: Recipe) -> int | None:
+    """What was measured before for a run of this kind; None where nothing was."""
+    try:
+        return int(json.loads((shelf.root(KIND) / key(recipe) / "floor.json").read_text())["bytes"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def key(recipe: Recipe) -> str:

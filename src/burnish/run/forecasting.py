@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,17 @@ from burnish.engine.batches import Order
 from burnish.engine.progress import Plan, Progress
 from burnish.engine.step import Step
 from burnish.models.quantized import footprint
+from burnish.plan.memory import Memory, memory, weights_bytes
 from burnish.plan.time import Counted, Forecast, Rates, Texts, compared, forecast
 from burnish.recipe import Recipe
 from burnish.run.blueprint import blueprint, two_sided
 from burnish.run.environment import processor, version
+from burnish.run.floor import remembered as remembered_floor
+from burnish.run.floor import resident
+from burnish.run.planning import work_of
 from burnish.run.rehearsal import Stage, mean_operations, probe, rehearse, room_for
 from burnish.run.savings import read_share
+from burnish.run.surveying import Survey
 
 KIND = "speed"
 MOST_BYTES = 10**7
@@ -45,11 +51,13 @@ def foretold(
 ) -> dict[str, Any] | None:
     """The forecast of a run as plan.json keeps it, None where it could not be made: that is noted, and no reason not to train."""
     try:
-        began = time.monotonic()
+        began, resident_before = time.monotonic(), resident()
         stage = Stage(parts, step, order, network_of(parts), read_share(parts, order), folder)
         rates, age = rates_of(stage, plan)
         known = {**spent, "loading": spent.get("loading", 0.0) + time.monotonic() - began}
-        return foretell(stage, plan, rates, known, age, loaded=age == 0.0).to_json()
+        found = foretell(stage, plan, rates, known, age, loaded=age == 0.0)
+        taken = memory_of(parts, resident_before, rehearsed=age == 0.0)
+        return replace(found, peak_memory=taken.peak, memory=taken.moments).to_json()
     except Exception as error:  # whatever a model or a task does not bear: the run itself will tell what matters of it
         reason = str(error).partition("\n")[0][:160]
         note(f"time and memory are not foretold: a trial of some steps failed ({type(error).__name__}: {reason})")
@@ -59,6 +67,22 @@ def foretold(
 def outcome(forecast_: Mapping[str, Any] | None, spent: Mapping[str, float], peak_memory: int) -> dict[str, Any] | None:
     """What was foretold beside what was measured; None where nothing was foretold."""
     return None if forecast_ is None else compared(forecast_, spent, peak_memory)
+
+
+def memory_of(parts: build.Parts, resident_before: int, rehearsed: bool) -> Memory:
+    """The memory of a run that is built. What the program itself takes was measured by `burnish plan`; else it is what was there before
+    the first step but the weights, or what a rehearsal then took but what the formulas tell of one."""
+    recipe, device = parts.recipe, "cpu" if parts.runtime.device.type == "cpu" else "cuda"
+    found = Survey(recipe, parts.gathered, parts.tokenizer, parts.learner, range(0), parts.max_length, parts.examples)
+    found.new_tokens = range(len(parts.tokenizer) - len(parts.anatomy.new_tokens), len(parts.tokenizer))
+    work = work_of(recipe, found, device)
+    if device != "cpu":
+        return memory(work)
+    known, own = remembered_floor(recipe), memory(work)
+    if known is not None:
+        return memory(work, known)
+    found_there = parts.runtime.peak_memory() - (own.training - own.optimizer) if rehearsed else 0
+    return memory(work, max(found_there, resident_before - weights_bytes(work), 0))
 
 
 def rates_of(stage: Stage, plan: Plan) -> tuple[Rates, float]:

@@ -81,6 +81,8 @@ class Display:
             self.say(
                 f"pretrained weights in {facts['quantize']}: {megabytes(weights['bytes'])}, {megabytes(weights['float32_bytes'])} in float32 ({share:.1f} times)"
             )
+        if facts.get("forecast"):
+            self.say(foretold(facts["forecast"]))
         for note in facts["notes"]:
             self.say(f"[dim]{escaped(note)}[/]")
         for warning in facts["warnings"]:
@@ -166,6 +168,13 @@ class Pace:
             f"loss {self.loss.value:.4f}  grad {event.grad_norm:.3g}  lr {event.lr:.2e}  {self.speed.value:,.0f} tok/s  "
             f"padding {padding:.0%}  {megabytes(event.memory)}  {left}"
         )
+
+
+def foretold(forecast: Mapping[str, Any]) -> str:
+    """How long a run will take and how much memory, in a line."""
+    parts = ", ".join(f"{part} {clock(seconds)}" for part, seconds in forecast["seconds"].items() if round(seconds) and part != "start")
+    memory = f", {megabytes(forecast['peak_memory'])}" if forecast["peak_memory"] else ""
+    return f"foretold: {clock(forecast['total'])}{memory} ({parts}; {forecast['step']:.3g} s a step)"
 
 
 class Smoothed:
