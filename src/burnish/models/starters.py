@@ -21,6 +21,8 @@ class Starter:
     folder: str
     sha256: str
     about: str
+    hub: str
+    """The id of the same weights on the hub."""
 
 
 STARTERS = {
@@ -30,6 +32,7 @@ STARTERS = {
         folder="model",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         about="all-MiniLM-L6-v2: BERT, 6 blocks of 384, 22.7M parameters, English, Apache-2.0",
+        hub="sentence-transformers/all-MiniLM-L6-v2",
     ),
 }
 

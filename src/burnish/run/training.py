@@ -30,6 +30,7 @@ from burnish.models import quantized
 from burnish.models.load import quiet
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
+from burnish.run import card
 from burnish.run.beginning import Beginning
 from burnish.run.clock import Clock, since_start
 from burnish.run.drawing import upcoming
@@ -307,6 +308,7 @@ class Session:
         figures = summary(self.parts, progress, self.order, ended, kept)
         figures["spent"], figures["forecast"] = self.clock.spent, outcome(self.forecast, self.clock.spent, figures["peak_memory"])
         self.tell_movement()
+        card.write(self.folder, parts.recipe, parts.learner.auto_class, figures)
         self.folder.write("summary.json", figures)
         from burnish.report.page import write
 

@@ -1,0 +1,64 @@
+"""What a model was made of, as its card names it: the pretrained model, its license, the data; never a folder of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from burnish.data import mixture, sources
+from burnish.models.spec import Model
+from burnish.models.starters import PREFIX, STARTERS, locate
+from burnish.recipe import Recipe
+
+
+def base_model(spec: Model) -> str | None:
+    """The hub id of the pretrained weights; of a local folder its name; None where there were none."""
+    if spec.fresh:
+        return None
+    if spec.name.startswith(PREFIX):
+        return STARTERS[spec.name.removeprefix(PREFIX)].hub
+    return Path(spec.name).name if spec.local else spec.name
+
+
+def base_card(spec: Model) -> dict[str, Any]:
+    """What the pretrained model says of itself at the head of its own card, as far as that is on this machine."""
+    path = readme(spec)
+    if spec.fresh or path is None or not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text.startswith("---"):
+        return {}
+    try:
+        content = yaml.safe_load(text.split("---", 2)[1])
+    except yaml.YAMLError:
+        return {}
+    return dict(content) if isinstance(content, Mapping) else {}
+
+
+def readme(spec: Model) -> Path | None:
+    if spec.name.startswith(PREFIX):
+        return locate(spec.name) / "README.md"
+    if not spec.on_hub:
+        return Path(spec.name).expanduser() / "README.md"
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(spec.name, "README.md", revision=spec.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def hub_datasets(recipe: Recipe) -> list[str]:
+    """Ids of the data sets of the hub among the data."""
+    named = [*mixture.each(recipe.data.train), recipe.data.validation, recipe.data.test]
+    found = [
+        source.removeprefix(sources.HUB).partition(":")[0] for source in named if isinstance(source, str) and source.startswith(sources.HUB)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def data_name(recipe: Recipe) -> str:
+    """What the training rows are called: `messages-train`, `reviews + news`."""
+    names = [Path(source.removeprefix(sources.HUB).removeprefix(sources.BUNDLED)).name for source in mixture.each(recipe.data.train)]
+    return " + ".join(name.partition(".")[0] for name in names)
