@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import random
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -83,6 +85,29 @@ class Runtime:
         """Gives cached memory back after a failed attempt."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    @contextlib.contextmanager
+    def tidied(self) -> Iterator[None]:
+        """Around work of another kind than training (evaluating, saving): a CPU's memory that was freed before it, and after it, goes back.
+
+        Tensors of one kind of work leave holes into which those of another do not fit, and glibc keeps the holes: a tenth of a run's
+        peak for full fine-tuning, a third with weights in few bits. Giving them back takes some milliseconds.
+        """
+        give_back = trimming() if self.device.type == "cpu" else None
+        try:
+            if give_back is not None:
+                give_back(0)
+            yield
+        finally:
+            if give_back is not None:
+                give_back(0)
+
+
+@lru_cache(maxsize=1)
+def trimming() -> Callable[[int], int] | None:
+    """glibc's malloc_trim, which gives whole pages of freed memory back to the system; None where the C library is another."""
+    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    return found
 
 
 def choose(device: str) -> str:

@@ -6,8 +6,8 @@
     saving      weights + optimizer + tables put together to be written
 
 The peak is the largest of these, with the process beneath it. On a GPU that is all: torch asks for what is listed, in blocks of 2 MiB. On
-a CPU the C library keeps what a program frees, but for pieces of 32 MiB and more, so that what training once took stays: later moments
-come on top of that, where they do not fit into it.
+a CPU the C library scatters what comes and goes, and keeps the holes until the work is of another kind; and oneDNN keeps a kernel for
+every number of rows that it has met. Both are counted with what was measured of them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,19 @@ UNPACKED = 4
 
 ROUNDED = 2 * 2**20
 """Bytes in which torch's allocator asks a GPU for memory."""
+
+SAVED = 2
+"""Copies of the input embeddings that are there while they are put together of the rows that learn and the others."""
+
+KERNEL, KERNELS = 9 * 2**16, 1024
+"""Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 numbers of rows took 326 MiB), and how many it keeps."""
+
+SCATTERED = 2
+"""Holes that glibc keeps of what comes and goes beside what stays, in multiples of it: matrices unpacked from 4 bits for a product (a BERT
+of 22.7M took 172 MiB where all its matrices are 41, twice in a step), a pass of an evaluation (92 to 150 MiB where 45 are needed at once)."""
+
+RECOMPUTED = 0.5
+"""The same of activations that are computed again: 149 MiB where 308 were not kept."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +86,24 @@ class Memory:
 def memory(work: Work, process: int = 0, devices: int = 1) -> Memory:
     """What a run takes on each of `devices`, among which weights, gradients, optimizer's state and examples are divided (ZeRO, stage 3:
     Rajbhandari et al. 2020, arXiv:1910.02054): of a block, all of it is there while it is computed."""
-    own, weights = weights_bytes(work), work.weights
+    weights = work.weights
     gathered = 0 if devices == 1 else 2 * weights.held // max(1, len(work.kept.blocks))
-    gradients = gradient_bytes(work)
     moments = 0 if work.moments_on_host else weights.moments
     average = weights.gradients if work.average else 0
     share = min(1.0, work.micro_batches / devices) if devices > 1 else 1.0
-    activations = math.ceil(activation_bytes(work) * share)
-    scores, scores_large = logit_bytes(work)
-    passing, passing_large = passing_bytes(work)
-    fixed = [math.ceil(part / devices) for part in (own, gradients, moments + average)]
-    parts = [rounded(part, work) for part in (fixed[0] + gathered, fixed[1], fixed[2], activations, math.ceil(scores * share), passing)]
-    standing = process + parts[0] + parts[2]
-    step = process + sum(parts)
-    kept = step if work.device == "cpu" else standing
-    returned = scores_large + passing_large + work.kept.large + (0 if work.in_backward else weights.large)
-    if work.device == "cpu":
-        kept = max(standing, step - returned)
-    free = kept - standing
-    later = {
-        "evaluation": evaluation_bytes(work),
-        "writing": writing_bytes(work),
-        "saving": 2 * weights.table,
-    }
-    found = {name: kept + (needed if name == "saving" else max(0, needed - free)) for name, needed in later.items()}
-    return Memory(process, *parts, **found)
+    fixed = [math.ceil(part / devices) for part in (weights_bytes(work), gradient_bytes(work), moments + average)]
+    moving = [math.ceil(part * share) for part in (activation_bytes(work), logit_bytes(work))]
+    parts = [rounded(part, work) for part in (fixed[0] + gathered, *fixed[1:], *moving, passing_bytes(work))]
+    below = process + kernel_bytes(work)
+    standing = below + parts[0] + parts[2]
+    names = ("weights", "gradients", "optimizer", "activations", "logits", "passing")
+    return Memory(
+        process=below,
+        **dict(zip(names, parts, strict=True)),
+        evaluation=standing + evaluation_bytes(work),
+        writing=standing + writing_bytes(work),
+        saving=standing + SAVED * weights.table,
+    )
 
 
 def rounded(size: int, work: Work) -> int:
@@ -137,19 +143,15 @@ def trimmed(work: Work, kept: int, entered: int) -> int:
     return whole + math.ceil((kept - whole) * work.read_share)
 
 
-def logit_bytes(work: Work) -> tuple[int, int]:
-    """A vocabulary's scores in training, and what of them lies in pieces that the system gets back."""
+def logit_bytes(work: Work) -> int:
+    """A vocabulary's scores in training: of a chunk of rows where they are computed in chunks."""
     if not work.vocabulary_scores:
-        return 0, 0
-    size = work.shape.vocabulary
-    if not work.deferred:
-        whole = work.kept.positions * size * FLOAT
-        return SCORES * whole, SCORES * whole if whole >= LARGE else 0
-    rows = math.ceil(work.read_share * decoded(work))
-    if rows * size > KEPT:
-        rows = chunk(rows, size)
-    piece = rows * size * FLOAT
-    return SCORES * piece, SCORES * piece if piece >= LARGE else 0
+        return 0
+    rows, size = work.kept.positions, work.shape.vocabulary
+    if work.deferred:
+        rows = math.ceil(work.read_share * decoded(work))
+        rows = chunk(rows, size) if rows * size > KEPT else rows
+    return SCORES * rows * size * FLOAT
 
 
 def decoded(work: Work) -> int:
@@ -166,22 +168,47 @@ def chunk(rows: int, size: int) -> int:
     return max(1, math.ceil(rows / max(1, rows // least)))
 
 
-def passing_bytes(work: Work) -> tuple[int, int]:
-    """What comes and goes within a step, and what of it the system gets back: gradients of a block's hidden states, a second gradient
-    of the largest parameter before it is added, matrices unpacked from few bits or cast to 16."""
+def passing_bytes(work: Work) -> int:
+    """What comes and goes within a step: gradients of a block's hidden states, a second gradient of the largest parameter before it is
+    added, matrices unpacked from few bits or cast to 16; and on a CPU the holes that these leave."""
     shape, weights = work.shape, work.weights
     block = work.kept.positions * (2 * shape.inner + 4 * shape.width) * work.itemsize
     again = weights.largest * (1 + weights.shared) if work.micro_batches > 1 or weights.shared else 0
-    moved = UNPACKED * weights.largest if work.optimizer.endswith("8bit") and work.device == "cpu" else 0
-    second = max(again, moved)
-    return block + second + weights.widest + weights.cast, second if weights.largest >= LARGE else 0
+    if work.device != "cpu":
+        return block + again + weights.widest + weights.cast
+    moved = UNPACKED * weights.largest if work.optimizer.endswith("8bit") else 0
+    return block + max(again, moved) + weights.cast + unpacked_bytes(work) * 2 + recomputed_bytes(work)
+
+
+def unpacked_bytes(work: Work) -> int:
+    """What matrices in few bits take on a CPU as they are unpacked one after another: each leaves a hole that smaller pieces fill, but
+    for those that are so large that the system gets them back."""
+    weights = work.weights
+    return weights.widest if weights.widest >= LARGE else max(weights.widest, SCATTERED * weights.unpacked)
+
+
+def recomputed_bytes(work: Work) -> int:
+    """Holes of activations that are computed again on a CPU."""
+    if work.checkpoint_every is None:
+        return 0
+    chosen = range(0, len(work.kept.blocks), work.checkpoint_every)
+    dropped = sum(work.kept.blocks[block] - work.kept.inputs[block] for block in chosen) - work.kept.large
+    return math.ceil(RECOMPUTED * max(0, dropped))
+
+
+def kernel_bytes(work: Work) -> int:
+    """What oneDNN keeps of products with weights that are laid out for it: a kernel for each number of rows and each shape of a weight."""
+    if work.device != "cpu" or not work.weights.prepacked:
+        return 0
+    return KERNEL * min(KERNELS, work.weights.shapes * work.row_counts)
 
 
 def evaluation_bytes(work: Work) -> int:
     """What a pass without gradients holds of its largest micro-batch: two layers' worth of a block, and a chunk of scores."""
     positions = read_at_once(work, [int(part.lengths.max()) for name, part in work.parts.items() if name != "train"])
-    shape = work.shape
+    shape, here = work.shape, work.device == "cpu"
     passing = positions * (2 * shape.inner + 4 * shape.width + 3 * shape.attention_width) * work.itemsize
+    passing = (SCATTERED if here else 1) * passing + (unpacked_bytes(work) if here else work.weights.widest)
     if not work.vocabulary_scores:
         return passing
     rows = chunk(positions, shape.vocabulary) if work.deferred else positions

@@ -55,8 +55,8 @@ class Weights:
     all gradients and of the optimizer's state; `largest` those of the largest gradient, of which two are added up where it is `shared`
     by embeddings and output; `large` are all gradients of 32 MiB and more. `table` are input embeddings that are put together again
     whenever the model is written down (0 where they are whole), `copied` those of them that stay in memory a second time, as part of the
-    file that is mapped. `widest` is the largest matrix in few bits once it is unpacked for a product, `cast` the matrices in the 16 bits
-    of autocast, which last from forward to backward.
+    file that is mapped. `widest` is the largest matrix in few bits once it is unpacked for a product, `unpacked` all of them, `cast` the
+    matrices in the 16 bits of autocast, which last from forward to backward. `shapes` counts the different shapes of what is prepacked.
     """
 
     total: int
@@ -72,7 +72,9 @@ class Weights:
     table: int = 0
     copied: int = 0
     widest: int = 0
+    unpacked: int = 0
     cast: int = 0
+    shapes: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ class Work:
 
     `batches` are the first steps of an epoch, each cut into micro-batches, each of which is the list of its examples' lengths (packed,
     or padded to its longest); `steps` all updates of the run (None where time limits it). `read_share` is the share of positions that
-    head and loss look at; `budget` the positions of a micro-batch that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
-    block is computed again. `moments_on_host` and `activations_on_host` wait beside the GPU.
+    head and loss look at; `row_counts` how many numbers of positions micro-batches come to over the run; `budget` the positions of a micro-batch that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
+    block is computed again. `moments_on_host` and `activations_on_host` wait beside the GPU. `operations` are those of an update,
+    `reading` those of the validation rows; `limit` are seconds after which the run ends, where time limits it.
     """
 
     shape: Shape
@@ -154,7 +157,11 @@ class Work:
     activations_on_host: bool = False
     quantized: str | None = None
     vocabulary_scores: bool = False
+    row_counts: int = 0
     writing: Writing | None = None
+    operations: float = 0.0
+    reading: float = 0.0
+    limit: float | None = None
 
     def computed(self, group: Sequence[int]) -> int:
         """Token positions that a micro-batch of these lengths takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from burnish.run.stepping import decay_of, moves_absent_rows
 BLOCK, NESTED, SCALE = 64, 256, 4
 """Weights that share a scale in nf4, scales that share a scale of their own, and bytes of a scale in float32."""
 
-SIXTEEN = 2
-"""Bytes of a number in autocast's formats."""
+FLOAT, SIXTEEN = 4, 2
+"""Bytes of a number in float32, and in autocast's formats."""
 
 
 def quantized_bytes(format: str, double: bool, elements: int, rows: int) -> int:
@@ -50,7 +50,7 @@ def packed_matrices(model: Any, anatomy: Anatomy, recipe: Recipe) -> dict[int, i
 
 
 def weights_of(
-    taught: build.Taught, model: Any, anatomy: Anatomy, packed: dict[int, int], tokens: Sequence[np.ndarray], device: str
+    taught: build.Taught, model: Any, anatomy: Anatomy, packed: dict[int, int], tokens: Iterable[np.ndarray], device: str
 ) -> Weights:
     """The bytes of everything that is a parameter or goes with one. `tokens` are the ids that training may show the model."""
     recipe = taught.recipe
@@ -62,13 +62,17 @@ def weights_of(
     for _, parameter in named:
         if not parameter.requires_grad:
             continue
-        shape = (occurring, *parameter.shape[1:]) if parameter is table and occurring is not None else tuple(parameter.shape)
+        shape = tuple(parameter.shape)
+        if occurring is not None and parameter is table:
+            shape = (occurring, *shape[1:])
         number, itemsize = math.prod(shape), parameter.element_size()
         learning += number
         gradients.append(number * itemsize)
         state = state_bytes(recipe.optimizer, shape, itemsize)
         moments += 2 * number * itemsize if state is None else state
-    whole = table.nbytes if table is not None else 0
+    whole = 0 if table is None or occurring is None else table.nbytes
+    unpacked = [FLOAT * parameter.numel() for parameter in model.parameters() if id(parameter) in packed]
+    laid_out = prepacked_weights(recipe, model, packed) if device == "cpu" else []
     return Weights(
         total=sum(elements(parameter) for _, parameter in named),
         trainable=sum(elements(parameter) for _, parameter in named if parameter.requires_grad),
@@ -76,13 +80,15 @@ def weights_of(
         held=held,
         gradients=sum(gradients),
         moments=moments,
-        prepacked=prepacked_bytes(recipe, model, packed) if device == "cpu" else 0,
+        prepacked=2 * sum(weight.nbytes for weight in laid_out),
+        shapes=len({side for weight in laid_out for side in (tuple(weight.shape), tuple(reversed(weight.shape)))}),
         largest=max(gradients),
         large=sum(size for size in gradients if size >= LARGE),
         shared=shared_output(model),
         table=whole,
         copied=0 if recipe.model.fresh or device != "cpu" else whole,
-        widest=max((4 * parameter.numel() for parameter in model.parameters() if id(parameter) in packed), default=0),
+        widest=max(unpacked, default=0),
+        unpacked=sum(unpacked),
         cast=SIXTEEN * matrices(model) if recipe.train.precision != "fp32" and recipe.model.dtype == "float32" else 0,
     )
 
@@ -99,16 +105,16 @@ def matrices(model: nn.Module) -> int:
     return sum(module.weight.numel() for module in model.modules() if is_linear(module) and isinstance(module.weight, torch.Tensor))
 
 
-def prepacked_bytes(recipe: Recipe, model: nn.Module, packed: dict[int, int]) -> int:
-    """What oneDNN's layout of the weights that do not learn takes, down and up (`models/fast/prepacked.py`)."""
+def prepacked_weights(recipe: Recipe, model: nn.Module, packed: dict[int, int]) -> list[torch.Tensor]:
+    """The weights that do not learn and are laid out for oneDNN's products, down and up (`models/fast/prepacked.py`)."""
     if not recipe.engine.prepacked or recipe.model.dtype != "float32":
-        return 0
-    chosen = [module.weight for module in model.modules() if type(module) is nn.Linear and not module.weight.requires_grad]
-    size = sum(weight.nbytes for weight in chosen if id(weight) not in packed)
-    return 2 * size if size <= prepacked.MOST_BYTES // 2 else 0
+        return []
+    modules = [module for module in model.modules() if type(module) is nn.Linear and not module.weight.requires_grad]
+    chosen = [module.weight for module in modules if id(module.weight) not in packed]
+    return chosen if sum(weight.nbytes for weight in chosen) <= prepacked.MOST_BYTES // 2 else []
 
 
-def occurring_rows(taught: build.Taught, model: Any, anatomy: Anatomy, tokens: Sequence[np.ndarray]) -> int | None:
+def occurring_rows(taught: build.Taught, model: Any, anatomy: Anatomy, tokens: Iterable[np.ndarray]) -> int | None:
     """Rows of the input embeddings that learn where only those that occur do; None where all rows learn, or none."""
     recipe, module = taught.recipe, model.get_input_embeddings()
     weight = getattr(module, "weight", None)

@@ -23,6 +23,7 @@ from burnish.plan.work import Kept, Part, Shape, Work, Writing
 from burnish.recipe import Recipe
 from burnish.run import tracing
 from burnish.run.counting import packed_matrices, weights_of
+from burnish.run.operations import counted
 from burnish.run.savings import LOOKED_AT, TAKEN_APART, positions_of
 from burnish.run.surveying import Survey, bones_of, parts_of
 
@@ -64,7 +65,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
     scores = inner.get_output_embeddings() is not None
     deferred = recipe.engine.savings.supervised_logits and scores and not recipe.method.positions
     weights = weights_of(taught, model, place, packed, tokens_of(survey, inner), device)
-    return Work(
+    work = Work(
         shape=shape_of(inner.config, place),
         weights=weights,
         kept=kept_by(recipe, model, place, parts["train"], batches, one_row),
@@ -85,7 +86,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
         max_length=survey.max_length,
         device=device,
         packed=one_row,
-        trimmed=one_row and recipe.engine.savings.trimmed,
+        trimmed=one_row and recipe.engine.savings.trimmed and not inner.config.is_encoder_decoder,
         deferred=deferred,
         read_share=read_share(survey, order.batch, order.steps_per_epoch, recipe.train.seed),
         frozen_blocks=frozen_blocks(model, place) if recipe.engine.savings.frozen_prefix else 0,
@@ -96,8 +97,11 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
         activations_on_host="activations" in settings.offload and device != "cpu",
         quantized=recipe.model.quantize.name if recipe.model.quantize else None,
         vocabulary_scores=scores,
+        row_counts=row_counts(batches, one_row, plan.total_steps),
         writing=writing_of(recipe, survey, parts),
+        limit=settings.duration.seconds if settings.duration.timed else None,
     )
+    return counted(model, place, work)
 
 
 def shape_of(config: Any, place: Anatomy) -> Shape:
@@ -135,7 +139,9 @@ def how_often(plan: Plan) -> tuple[int, int]:
 
 def packs(recipe: Recipe, inner: Any) -> bool:
     """Whether texts stand one after another without padding: what training finds out by trying, told from the class."""
-    if not recipe.engine.savings.unpadded or inner.config.is_encoder_decoder or recipe.method.positions:
+    if not recipe.engine.savings.unpadded or recipe.method.positions:
+        return False
+    if inner.config.is_encoder_decoder and inner.get_output_embeddings() is None:
         return False
     return bool(getattr(inner, "_supports_attention_backend", False)) and unfit(inner) is None
 
@@ -151,6 +157,12 @@ def budget_of(recipe: Recipe, device: str, one_row: bool) -> Budget:
 def cut(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
     """The lengths of each micro-batch of a step."""
     return [[lengths[position] for position in group] for group in micro_batches(lengths, budget)]
+
+
+def row_counts(batches: Sequence[Sequence[Sequence[int]]], one_row: bool, steps: int | None) -> int:
+    """Different numbers of positions among the micro-batches of a run; as many more as its steps, at first, and never more than there are."""
+    found = {sum(group) if one_row else len(group) * max(group) for batch in batches[:steps] for group in batch}
+    return min(round(len(found) * max(1.0, (steps or 0) / len(batches))), max(found))
 
 
 def tokens_of(survey: Survey, inner: Any) -> Iterator[np.ndarray]:

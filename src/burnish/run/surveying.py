@@ -91,21 +91,23 @@ def part_of(survey: Survey, name: str) -> Part:
 
 
 def parts_of(survey: Survey) -> dict[str, Part]:
-    """Every part of the data. A test file stays closed: its rows are counted, and taken to be as long as those of validation or training."""
+    """Every part of the data. A test file stays closed: it is taken to hold as many rows as its size says, and as long ones as are known."""
     found = {name: part_of(survey, name) for name in survey.examples}
-    test = survey.recipe.data.test
-    if "test" in found or test is None or held_out(test, 0) is not None:
+    data = survey.recipe.data
+    if "test" in found or data.test is None or held_out(data.test, 0) is not None:
         return found
     like = found.get("validation", found["train"])
+    known = data.validation if "validation" in found and held_out(data.validation, 0) is None else mixture.each(data.train)[0]
     try:
-        rows = len(sources.read(str(test)))
-    except DataError:
+        sizes = [sources.locate(str(source)).stat().st_size for source in (data.test, known)]
+    except (DataError, OSError):
         return found
-    chosen = np.linspace(0, len(like.lengths) - 1, max(1, round(rows * len(like.lengths) / max(like.rows, 1)))).round().astype(int)
-    return {**found, "test": Part(rows, like.lengths[chosen], None if like.sources is None else like.sources[chosen])}
+    times = sizes[0] / max(1, sizes[1])
+    chosen = np.linspace(0, len(like.lengths) - 1, max(1, round(len(like.lengths) * times))).round().astype(int)
+    sides = None if like.sources is None else like.sources[chosen]
+    return {**found, "test": Part(max(1, round(like.rows * times)), like.lengths[chosen], sides)}
 
 
 def rows_of(survey: Survey, number: int) -> Sequence[dict[str, Any]]:
     """The first rows of training, as a data file would hold them."""
-    assert mixture.each(survey.recipe.data.train)
     return [row.values for row in survey.gathered.rows["train"][:number]]

@@ -153,7 +153,7 @@ def standing_in(model: Any, attention: Attention, keyed: bool) -> Iterator[None]
         with quiet():
             inner.set_attn_implementation(NAME)
         for module in dropouts:
-            module.forward = Dropped.apply
+            module.forward = Dropped.apply  # type: ignore[method-assign]
         model.train()
         yield
     finally:
@@ -170,9 +170,10 @@ def shaped(lengths: Sequence[int], packed: bool, two_sided: Sequence[int] | None
     def ids(longest: int) -> torch.Tensor:
         return torch.zeros(number, longest, dtype=torch.long, device="meta")
 
-    if two_sided is not None:
-        targets = [length - source for length, source in zip(lengths, two_sided, strict=True)]
-        found = {"input_ids": ids(max(two_sided)), "decoder_input_ids": ids(max(targets))}
-    else:
-        found = {"input_ids": ids(-(-sum(lengths) // number) if packed else max(lengths))}
-    return found
+    def longest(sizes: Sequence[int]) -> int:
+        return -(-sum(sizes) // number) if packed else max(sizes)
+
+    if two_sided is None:
+        return {"input_ids": ids(longest(lengths))}
+    targets = [length - source for length, source in zip(lengths, two_sided, strict=True)]
+    return {"input_ids": ids(longest(two_sided)), "decoder_input_ids": ids(longest(targets))}

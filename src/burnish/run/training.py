@@ -266,7 +266,8 @@ class Session:
 
     def save(self, progress: Progress) -> int:
         progress.budget = str(self.step.budget)
-        return checkpoint.save(self.folder, self.trained, progress, self.parts.recipe.train.save_limit)
+        with self.parts.runtime.tidied():
+            return checkpoint.save(self.folder, self.trained, progress, self.parts.recipe.train.save_limit)
 
     def watch(self) -> Mapping[str, float]:
         """Scores the validation rows while training; the last result is kept, for it may be that of the kept weights."""
@@ -280,7 +281,7 @@ class Session:
     def evaluated(self, part: str, runtime: Runtime) -> Evaluation:
         parts = self.parts
         engine = Engine(parts.model, parts.learner, runtime, self.interruption.check, self.working, parts.fast.passage.of)
-        with self.measured():
+        with runtime.tidied(), self.measured():
             return parts.learner.evaluate(engine, parts.examples[part], parts.gathered.rows[part])
 
     @contextmanager
@@ -328,7 +329,7 @@ class Session:
         self.beginning.close()
 
     def export(self, folder: Path) -> None:
-        with checkpoint.os_errors(), quiet(), self.measured():
+        with self.parts.runtime.tidied(), checkpoint.os_errors(), quiet(), self.measured():
             self.parts.recipe.method.save(self.parts.model, folder, self.parts.base_files)
             self.parts.tokenizer.save_pretrained(folder)
             if self.parts.recipe.model.quantize is not None:
