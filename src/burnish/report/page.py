@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from burnish.core.errors import disk_errors
 from burnish.core.rundir import RunFolder, write_text
-from burnish.report import contents, figures, moves, wording
+from burnish.report import contents, figures, foretold, moves, wording
 from burnish.report.collect import Record, collect, mapping, sequence
 from burnish.report.comparison import Comparison, comparison, without_shown
 from burnish.report.curves import panels
@@ -29,12 +29,13 @@ WIDE = (900, 310)
 """Width and height of a figure in CSS pixels: for one of two columns or a phone, and for the whole width."""
 
 
-def write(path: Path) -> Path:
-    """Writes `RUN/report/index.html` from whatever the run at `path` holds by now, and returns its path.
+def write(path: Path, output: Path | None = None) -> Path:
+    """Writes `RUN/report/index.html` (or `OUTPUT/index.html`) from whatever the run at `path` holds by now, and returns its path.
 
     Raises RunError where `path` is no run, or the disk refuses.
     """
-    target = RunFolder.open(path).report
+    folder = RunFolder.open(path)
+    target = folder.report if output is None else output / folder.report.name
     page = render(collect(path))
     with disk_errors(f"Writing {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,7 @@ def render(record: Record) -> str:
         comparison=compared,
         results=[result_view(result, compared) for result in record.results],
         facts=contents.facts(record),
+        foretold=foretold.table(record),
         notes=sequence(record.plan.get("notes")),
         parameters=contents.all_parameters(record.plan),
         roles=contents.roles(record.plan),

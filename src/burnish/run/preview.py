@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from burnish import build
-from burnish.core.errors import BurnishError
+from burnish.core.errors import BurnishError, ModelError
 from burnish.core.protocols import Course
 from burnish.engine.batches import Order
 from burnish.engine.events import Listener, Noted, Working
@@ -19,12 +19,16 @@ from burnish.engine.progress import Plan
 from burnish.engine.step import Step
 from burnish.models.fast.store import free_memory
 from burnish.models.frozen import frozen_blocks
+from burnish.plan import flops
+from burnish.plan.elsewhere import forecast_on
+from burnish.plan.machines import Machine
 from burnish.plan.time import Forecast
+from burnish.plan.work import Work
 from burnish.recipe import Recipe
 from burnish.run.clock import since_start
 from burnish.run.drawing import upcoming
 from burnish.run.forecasting import foretell, network_of, rates_of
-from burnish.run.rehearsal import Stage
+from burnish.run.rehearsal import SQUARE, Stage, probe
 from burnish.run.savings import read_share
 from burnish.run.stepping import make_step
 
@@ -33,6 +37,9 @@ ENOUGH = 512
 
 SHARE = 0.5
 """Of the free memory that a model may take to be tried."""
+
+REACHED = 0.55
+"""Share of the rate of large products that steps reach on a CPU (0.58 for a model of 22M parameters, on one core)."""
 
 
 def preview(recipe: Recipe, listeners: Sequence[Listener] = (), start: float | None = None) -> Forecast:
@@ -108,8 +115,20 @@ def as_they_stand(drawn: np.ndarray, epoch: int) -> np.ndarray:
     return np.sort(drawn)
 
 
-def require_room(weights: int) -> None:
-    """Raises BurnishError where a model of so many bytes cannot be tried in the memory that is free."""
-    free = free_memory()
-    if weights > SHARE * free:
-        raise BurnishError(f"a model of {weights / 1e9:.1f} GB is too large to be tried in the {free / 1e9:.1f} GB of memory that are free")
+def tried(recipe: Recipe, work: Work, start: float, listeners: Sequence[Listener] = ()) -> Forecast | None:
+    """The time of a run on this machine: tried, or, where the model is too large for that or its weights are not here, by its operations
+    and how fast this machine multiplies large matrices."""
+    needed = work.weights.held + work.weights.gradients
+    try:
+        if needed > SHARE * free_memory():
+            raise ModelError(f"a model of {needed / 1e9:.1f} GB with its gradients is too large to be tried here")
+        return preview(recipe, listeners, start)
+    except (BurnishError, OSError, ValueError, RuntimeError) as error:
+        for listener in listeners:
+            listener(Noted(f"time is told by operations alone, for no step could be tried: {error}"))
+    return forecast_on(work, Machine("this machine", 1, 0, "cpu", bf16=rate(), fp32=rate()), REACHED)
+
+
+def rate() -> float:
+    """Operations a second of products of matrices, as this machine is now."""
+    return flops.PRODUCT * SQUARE**3 / probe()

@@ -16,14 +16,18 @@ from burnish.engine.events import Listener, Noted, Working
 from burnish.models.fast.store import free_memory
 from burnish.plan import choices, machines, parameters
 from burnish.plan.choices import AS_WRITTEN, WAYS, Choice, Way
+from burnish.plan.elsewhere import forecast_on
 from burnish.plan.machines import Machine
 from burnish.plan.parameters import Part
+from burnish.plan.time import Forecast
 from burnish.plan.work import Work
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
+from burnish.run.clock import since_start
 from burnish.run.floor import process_bytes
 from burnish.run.outlook import Source
 from burnish.run.planning import applied, work_of
+from burnish.run.preview import tried
 from burnish.run.surveying import Survey, survey
 
 HERE = "this machine"
@@ -42,6 +46,7 @@ class Prospect:
     machine: Machine
     choices: Sequence[Choice]
     warnings: Sequence[str]
+    forecast: Forecast | None = None
 
     @property
     def work(self) -> Work:
@@ -64,6 +69,7 @@ class Prospect:
         total = sum(part.total for part in self.parts)
         return {
             "parameters": {"parts": counted, "total": total, "by_formula": self.by_formula},
+            "time": None if self.forecast is None else self.forecast.to_json(),
             **choices.to_json(self.choices, self.machine),
         }
 
@@ -78,6 +84,7 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
     def tell(what: str, done: int, total: int) -> None:
         emit(Working(what, done, total))
 
+    start = since_start()
     where = machines.named(machine) if machine else None  # a name that means nothing is refused before anything is read
     recipe = load_recipe(source, overrides)
     where = where or here(recipe)
@@ -92,9 +99,9 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
     for number, way in enumerate(WAYS[1:], start=1):
         tell("ways looked at", number, len(WAYS))
         found += alternative(source, overrides, way, surveyed, where, process, found)
-    return Prospect(
-        source, overrides, recipe, surveyed, parts, parameters.by_formula(parts, inner.config), where, found, surveyed.gathered.warnings
-    )
+    formula, warnings = parameters.by_formula(parts, inner.config), surveyed.gathered.warnings
+    time = forecast_on(work, where) if machine else tried(recipe, work, start, listeners)
+    return Prospect(source, overrides, recipe, surveyed, parts, formula, where, found, warnings, time)
 
 
 def alternative(

@@ -42,6 +42,9 @@ STEPS = 4
 LOOKED_AT = 64
 """Steps from which those of ordinary size are chosen."""
 
+SAMPLED = 256
+"""Examples whose operations stand for all."""
+
 ROWS = 48
 """That are read, scored, and (some of them) written."""
 
@@ -53,6 +56,9 @@ FEW, MANY, SHORT, LONG = 2, 16, 1, 12
 
 AGAIN = 0.4
 """Seconds within which something is timed a second time, of which the shorter counts: what disturbs a machine only ever adds."""
+
+SQUARE = 384
+"""Rows and columns of the matrices by whose product a machine's speed is known."""
 
 BLOB = 2**24
 """Bytes that are written to see how fast the disk is."""
@@ -88,12 +94,14 @@ class Stage:
             return flops.Texts(whole, self.share * sum(whole))
         sources = [int(length) for length in examples.inputs["input_ids"].lengths[list(indices)]]
         own = [both - source for both, source in zip(whole, sources, strict=True)]
-        return flops.Texts(own, self.share * len(own) * max(own), sources)
+        positions = sum(own) if self.network.packed else len(own) * max(own)
+        return flops.Texts(own, self.share * positions, sources)
 
     def reading(self, examples: Any) -> float:
         """Operations of reading all examples once."""
-        every = range(len(examples))
-        return sum(flops.forward(self.network, self.texts(examples, [index])) for index in every)
+        order = np.argsort(examples.lengths, kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(SAMPLED, len(order))).astype(int)]
+        return len(order) * float(np.mean([flops.forward(self.network, self.texts(examples, [int(index)])) for index in chosen]))
 
 
 def rehearse(stage: Stage, rows: Sequence[Any], total_steps: int | None) -> Rates:
@@ -338,7 +346,7 @@ def saving(folder: Path) -> float:
 
 def probe() -> float:
     """Seconds of a product of two matrices on this machine as it is now: the shortest of a few."""
-    square = torch.ones(384, 384)
+    square = torch.ones(SQUARE, SQUARE)
     passed = [time.monotonic()]
     for _ in range(6):
         square @ square

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from burnish.terminal.tables import megabytes
+from burnish.terminal.times import show_times
 
 COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "passing")
 MOMENTS = ("training", "evaluation", "writing", "saving")
@@ -34,6 +35,10 @@ def show_plan(console: Console, prospect: Any) -> None:
             "Burnish itself computes on one device today.",
             highlight=False,
         )
+    if prospect.forecast is None:
+        console.print("Time: not known for a machine of which only the memory is named; name a card, such as 8xH100.", highlight=False)
+    else:
+        show_times(console, prospect.forecast)
     for warning in prospect.warnings:
         console.print(f"warning: {warning}", highlight=False)
     console.print(prospect.advice, style="bold" if prospect.fits else "bold yellow", highlight=False)
