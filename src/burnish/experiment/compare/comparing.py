@@ -143,11 +143,11 @@ class Work:
         if not waiting:
             return
         self.tell(Noted(f"all runs are there: the test rows are opened, for {count(len(waiting), 'run')}"))
-        faults: list[str] = []
+        failed: list[Outcome] = []
 
         def over(outcome: Outcome) -> None:
             if outcome.failure is not None:
-                faults.append(outcome.failure)
+                failed.append(outcome)
             self.tell(
                 RunEnded(outcome.job.name, "failed" if outcome.failure else "done", outcome.failure or outcome.result, outcome.seconds)
             )
@@ -156,8 +156,9 @@ class Work:
         shares = [paths[first::processes] for first in range(min(processes, len(paths)))]
         jobs = [Job(f"test rows ({place})" if len(shares) > 1 else "test rows", measure, (share,)) for place, share in enumerate(shares, 1)]
         carry_out(jobs, processes, self.tell, over)
-        if faults:
-            raise DataError(f"All runs are there, but the test rows cannot be used: {faults[0]}\nMend them; the same command then goes on.")
+        if failed:
+            what, error = ("the test rows cannot be used", DataError) if failed[0].of_data else ("measuring them failed", RunError)
+            raise error(f"All runs are there, but {what}: {failed[0].failure}\nThe same command goes on when that is mended.")
 
     def conclude(self) -> None:
         """Writes what everything comes to, the texts of the rows, and the page."""

@@ -6,8 +6,9 @@ Legend: K seeds, N rows, R draws.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ from burnish.metrics.resampling import Sums, right, sums
 
 CLOSE = 1e-4
 """How near the metric of an evaluation has to be to what its rows give: rounding apart, they are the same."""
+
+SIGNED, FREE = {"mcc", "pearson", "spearman"}, {"r2"}
+"""Metrics that go from -1 to 1, and those that may be as low as they like; all others that rise are shares."""
+
+ENDS = ("low", "high", "rows_low", "rows_high")
 
 Key = tuple[str, int]
 
@@ -116,7 +122,9 @@ def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, boo
         if not runs:
             made[system] = {"metrics": {}, "difference": None, "differences": {}}
             continue
-        own = {name: estimate(values[system, name], drawn.get((system, name)), found.rows) for name in everywhere}
+        own = {
+            name: bounded(estimate(values[system, name], drawn.get((system, name)), found.rows), name, higher[name]) for name in everywhere
+        }
         apart = {}
         if system != baseline and (pairs := paired(runs, found.runs[baseline])):
             apart = {name: difference(name, (system, baseline), pairs, (values, drawn), found.rows) for name in everywhere}
@@ -128,6 +136,13 @@ def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, boo
             "differences": told,
         }
     return made
+
+
+def bounded(found: Estimate, metric: str, higher: bool) -> Estimate:
+    """The estimate with its intervals cut where no value of the metric can be."""
+    low, high = (-1.0 if metric in SIGNED else 0.0, 1.0) if higher else (0.0, math.inf)
+    cut = {name: min(max(value, low), high) for name in ENDS if (value := getattr(found, name)) is not None}
+    return found if metric in FREE else replace(found, **cut)
 
 
 def measured(found: Aligned, metrics: Sequence[str]) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
