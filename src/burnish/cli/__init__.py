@@ -7,11 +7,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from burnish.cli import checking, comparing, looking, making, planning, proving, running, sweeping
+from burnish.cli import checking, comparing, looking, making, planning, proving, reporting, running, sweeping
 from burnish.cli.app import app
 from burnish.core.errors import BurnishError, disk_errors
 
-__all__ = ["app", "checking", "comparing", "guarded", "looking", "main", "making", "planning", "proving", "running", "sweeping"]
+__all__ = [
+    "app",
+    "checking",
+    "comparing",
+    "guarded",
+    "looking",
+    "main",
+    "making",
+    "planning",
+    "proving",
+    "reporting",
+    "running",
+    "sweeping",
+]
 
 
 def guarded(command: Callable[[], Any]) -> int:

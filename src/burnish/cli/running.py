@@ -104,16 +104,6 @@ def merge(
     print(f"{merged(run, output, overwrite)} is written: plain weights, with the tokenizer")
 
 
-@app.command()
-def report(run: RunArgument) -> None:
-    """Write the HTML report of a run again."""
-    from burnish.core.rundir import RunFolder
-
-    folder = RunFolder.open(run)
-    write_report(folder.path)
-    print(f"report: {folder.report}")
-
-
 def conclude(path: Path) -> None:
     """Shows what a finished run came to, and where everything lies."""
     from burnish.core.rundir import RunFolder

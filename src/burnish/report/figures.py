@@ -83,11 +83,14 @@ def svg(panel: Panel, width: int, height: int, prefix: str) -> str:
 
 def picture(paint: Callable[[Axes], None], alt: str, size: tuple[int, int], prefix: str) -> str:
     """What `paint` draws on axes of that width and height, in colors of `STAND_INS`, as an `<svg>` element."""
+    import warnings
+
     import matplotlib
     from matplotlib.figure import Figure
 
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": FONT_SIZE, "text.parse_math": False}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # texts stay texts: the browser's fonts draw them, and not matplotlib's
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
         paint(figure.add_subplot())
         target = io.StringIO()

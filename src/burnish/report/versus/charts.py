@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -207,31 +206,36 @@ def cost_axes(axes: Axes, cost: tuple[str, Callable[[Any], str]], quality: str, 
 
     bare_axes(axes, "y")
     axes.margins(x=0.12, y=0.14)
+    write = cost[1]
     if logarithmic:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1e4 else (1,), numticks=max(3, size[0] // 110)))
+        places = LogLocator(base=2, subs=(1,)) if write is memory else LogLocator(subs=(1, 3) if high / low < 1e4 else (1,))
+        places.set_params(numticks=max(3, size[0] // 110))
+        axes.xaxis.set_major_locator(places)
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         low, high = axes.get_xlim()
-        unit = unit_of(high, cost[1])
+        unit, name = unit_of(high - low, write)
         ticks = MaxNLocator(nbins=max(3, size[0] // 130), steps=figures.ROUND_STEPS).tick_values(low / unit, high / unit)
         axes.set_xticks([unit * tick for tick in ticks if low <= unit * tick <= high])
+        write = (lambda value: f"{short(value / unit)} {name}") if name else write
     axes.yaxis.set_major_locator(MaxNLocator(nbins=max(3, size[1] // 50), steps=figures.ROUND_STEPS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: cost[1](value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
     axes.yaxis.set_major_formatter(FuncFormatter(tick_wording(list(axes.get_yticks()))))
     muted = STAND_INS["muted"]
     axes.set_xlabel(cost[0] + (" (log scale)" if logarithmic else ""), color=muted, labelpad=6)
     axes.set_ylabel(quality, color=muted, labelpad=8)
 
 
-def unit_of(value: float, write: Callable[[Any], str]) -> float:
-    """In which unit a cost is told, so that ticks are round in it: bytes in powers of 1024, seconds in minutes and hours."""
+def unit_of(span: float, write: Callable[[Any], str]) -> tuple[float, str]:
+    """The unit in which the ticks of such a span are round, and its name: bytes in MiB or GiB, seconds in minutes or hours."""
+    units: Sequence[tuple[float, str]] = ((1.0, ""),)
     if write is memory:
-        return 1024.0 ** int(math.log(max(value, 1.0), 1024))
-    if write is duration:
-        return next((unit for unit in (3600.0, 60.0) if value >= 2 * unit), 1.0)
-    return 1.0
+        units = ((1024.0**3, "GiB"), (1024.0**2, "MiB"))
+    elif write is duration:
+        units = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
+    return next(((unit, name) for unit, name in units if span >= 2 * unit), units[-1])
 
 
 def bare_axes(axes: Axes, rules: Any) -> None:

@@ -39,22 +39,23 @@ class RunLine:
     """The run's own page, from the page of the comparison; empty where there is none."""
 
 
-def write(folder: Path) -> Path:
-    """Writes `COMPARISON/report/index.html` from whatever the comparison in `folder` holds by now, and returns its path.
+def write(folder: Path, output: Path | None = None) -> Path:
+    """Writes `COMPARISON/report/index.html` (or `OUTPUT/index.html`) from whatever the comparison in `folder` holds by now, and returns its
+    path.
 
     Raises RunError where `folder` holds no comparison, or the disk refuses.
     """
     versus = read(folder)
-    target = folder / "report" / "index.html"
-    page = render(versus)
+    target = (output or folder / "report") / "index.html"
+    page = render(versus, target.parent.absolute())
     with disk_errors(f"Writing {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, page)
     return target
 
 
-def render(versus: Versus) -> str:
-    """The page as text."""
+def render(versus: Versus, place: Path) -> str:
+    """The page as text. `place` is the folder that it will lie in, from which it links to the pages of its runs."""
     drawings = {
         "every": present([charts.seeds_figure(versus), charts.forest_figure(versus)]),
         "costs": present([charts.cost_figure(versus, cost) for cost in charts.COSTS]),
@@ -73,7 +74,7 @@ def render(versus: Versus) -> str:
         views=present([tables.metrics_table(versus), tables.classes_table(versus)]),
         disagreements=rows.disagreements(versus),
         written=written(versus),
-        lines=[line_of(versus, system, cell) for system in versus.systems for cell in system.cells],
+        lines=[line_of(versus, system, cell, place) for system in versus.systems for cell in system.cells],
         configured=tables.configured(versus),
         parts=tables.data_parts(versus),
         machine=tables.environments(versus),
@@ -96,10 +97,10 @@ def warnings(versus: Versus) -> list[str]:
     return [*versus.warnings, *told]
 
 
-def line_of(versus: Versus, system: System, cell: Cell) -> RunLine:
+def line_of(versus: Versus, system: System, cell: Cell, place: Path) -> RunLine:
     """The table's line of one run."""
     page = cell.path / "report" / "index.html"
-    link = quote(os.path.relpath(page, versus.folder / "report").replace(os.sep, "/")) if page.is_file() else ""
+    link = quote(os.path.relpath(page.absolute(), place).replace(os.sep, "/")) if page.is_file() else ""
     return RunLine(
         system=system.name,
         seed=wording.NONE if cell.seed is None else str(cell.seed),

@@ -22,7 +22,8 @@ class Result:
 
     name: str
     about: str
-    runs: str
+    runs: int
+    failed: int
     mean: str
     sd: str
     interval: str
@@ -48,11 +49,11 @@ def results(versus: Versus) -> list[Result]:
 def result_of(versus: Versus, system: System) -> Result:
     estimate = system.metrics.get(versus.metric, Estimate())
     difference, base = system.difference, system.name == versus.baseline
-    failed = f", {len(system.failed)} failed" if system.failed else ""
     return Result(
         name=system.name,
-        about=" ".join(system.overrides),
-        runs=f"{len(system.done)}{failed}",
+        about=apart(system),
+        runs=len(system.done),
+        failed=len(system.failed),
         mean=decimal(estimate.mean),
         sd=decimal(estimate.sd),
         interval=between(decimal(estimate.low), decimal(estimate.high)),
@@ -69,6 +70,12 @@ def result_of(versus: Versus, system: System) -> Result:
         front=system.name in versus.front,
         baseline=base,
     )
+
+
+def apart(system: System) -> str:
+    """What sets a system apart, where its name does not say it already."""
+    told = " ".join(system.overrides)
+    return "" if told.partition("=")[2] == system.name else told
 
 
 def between(low: str, high: str) -> str:

@@ -29,6 +29,17 @@ def headline(versus: Versus) -> list[str]:
     return told + seeds_note(versus)
 
 
+def summary(versus: Versus) -> list[str]:
+    """The headline where it is short, else how many systems are better and worse, in one sentence."""
+    compared = [system for system in versus.others if system.difference]
+    if len(compared) <= 2:
+        return headline(versus)
+    verdicts = [verdict_of(system.difference) for system in compared if system.difference]
+    told = [f"{verdicts.count(verdict)} {verdict}" for verdict in (BETTER, WORSE) if verdict in verdicts]
+    told += [f"no difference shown for {verdicts.count(NOTHING)}"] if NOTHING in verdicts else []
+    return [f"Against {versus.baseline}, of {count(len(compared), 'system')}: {', '.join(told)}.", *seeds_note(versus)]
+
+
 def verdict_of(difference: Difference) -> str:
     """`better`, `worse` or `no difference shown`; whatever else is recorded shows nothing."""
     return difference.verdict if difference.verdict in (BETTER, WORSE) else NOTHING

@@ -1,0 +1,276 @@
+"""The deck of one run: what was to be learned, how, what came out, before and after, and what a single run allows to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from burnish.core.errors import count
+from burnish.report import contents, wording
+from burnish.report.collect import Record, finite, mapping, sequence
+from burnish.report.comparison import comparison, sections
+from burnish.report.curves import loss_panel, metric_panels
+from burnish.report.figures import Panel
+from burnish.report.samples import samples_of
+from burnish.report.sections import MatrixView, TableView, view
+from burnish.report.series import thinned
+from burnish.report.slides import telling
+from burnish.report.slides.outline import DISCUSSION, INTRODUCTION, METHODOLOGY, RESULTS, Curves, Grid, Outline, Slide, Values
+from burnish.report.slides.palette import SERIES
+from burnish.report.wording import NONE, decimal, duration, integer, percent, plain, spoken
+
+MOST_POINTS = 250
+MOST_SAMPLES = 2
+MOST_MISTAKES = 6
+MOST_MATRIX = 10
+MOST_ROWS = 24
+SPENT = ("Ended", "Steps", "Epochs", "Weights kept", "Time", "Samples per second", "Computation", "Peak memory")
+KEYS = (
+    "title", "context", "problem", "data", "labels", "model", "training", "results", "loss", "metric", "before", "examples", "classes",
+    "confusion", "mistakes", "meaning", "failures", "limits", "spent",
+)  # fmt: skip
+
+
+def outline(record: Record) -> Outline:
+    """The slides of a run, as far as there is something to show on them."""
+    return Outline(record.name, [*introduction(), *methodology(record), *results(record), *discussion(record)], values(record), KEYS)
+
+
+def main_result(record: Record) -> dict[str, Any]:
+    """The evaluation that counts: test, else validation; empty where there is none."""
+    return next(iter(record.results), {})
+
+
+def values(record: Record) -> Values:
+    """What the {names} stand for."""
+    plan, summary = record.plan, record.summary or {}
+    told, counted = contents.headline(record), contents.all_parameters(record.plan)
+    metrics = [f"{name} {value}" for name, value in told.metrics] if told else []
+    return {
+        "name": record.name,
+        "task": plain(plan.get("task")),
+        "goal": telling.goal(str(plan.get("task") or "")),
+        "model": plain(plan.get("model")),
+        "method": plain(plan.get("method")),
+        "rows": telling.rows_told(mapping(record.data.get("parts"))),
+        "balance": telling.balance(record),
+        "story": contents.sentence(record),
+        "result": ", ".join(metrics) or "nothing has been measured yet",
+        "origin": told.origin if told else NONE,
+        "uncertainty": uncertainty(record),
+        "share": percent(counted["share"]),
+        "trainable": integer(counted["trainable"]),
+        "total": integer(counted["total"]),
+        "time": duration(summary.get("seconds")),
+        "memory": wording.memory(summary.get("peak_memory")),
+        "warnings": [plain(warning) for warning in [*sequence(record.data.get("warnings")), *record.problems]] or ["No warning was given."],
+        "limits": limits(record),
+        "machine": telling.machine_told(record.environment),
+        "versions": telling.versions_told(record.environment) or NONE,
+        "command": wording.command_line(record.environment.get("command")) or NONE,
+        "date": record.started.strftime("%Y-%m-%d"),
+    }
+
+
+def introduction() -> list[Slide]:
+    """Title, context, problem."""
+    return [
+        Slide("title", INTRODUCTION, "{name}", ["{model}, trained to {goal}", "{date}"], None, ["Made with:", "{command}"]),
+        Slide(
+            "context",
+            INTRODUCTION,
+            "Context",
+            [
+                "{model} has learned from large general text. Here it is adapted to a task of its own, with {rows}.",
+                "How: {method}; {trainable} of its {total} parameters learn ({share}).",
+            ],
+        ),
+        Slide(
+            "problem",
+            INTRODUCTION,
+            "Problem",
+            ["To {goal}.", "Does the model do that after training, on rows that it has not seen, and how well?"],
+        ),
+    ]
+
+
+def methodology(record: Record) -> list[Slide]:
+    """Data, model, training as configured."""
+    parts, labels, roles = mapping(record.data.get("parts")), telling.labels_exhibit(record), contents.roles(record.plan)
+    made = [Slide("data", METHODOLOGY, "Data", ["{rows}."], telling.data_grid(parts))] if parts else []
+    if labels:
+        made.append(Slide("labels", METHODOLOGY, "Labels", ["{balance}"], labels))
+    if roles:
+        lines = [[name, integer(total), integer(learned), percent(share)] for name, total, learned, share in gathered(roles)]
+        grid = Grid(["part of the model", "parameters", "trainable", "share"], lines, numbers=frozenset({1, 2, 3}))
+        made.append(
+            Slide("model", METHODOLOGY, "Model: what learns", ["{model}, {method}: {trainable} of {total} parameters learn."], grid)
+        )
+    plan = record.plan
+    keys = (
+        ("Method", "method"), ("Duration", "duration"), ("Steps", "steps"), ("Batch size", "batch_size"), ("Longest text, tokens", "max_length"),
+        ("Precision", "precision"), ("Device", "device"),
+    )  # fmt: skip
+    settings = [(name, plain(plan[key])) for name, key in keys if plan.get(key) is not None]
+    if settings:
+        notes = ["{versions}", "{machine}", "{command}"]
+        made.append(Slide("training", METHODOLOGY, "Training, as configured", [], telling.pairs_grid(settings), notes))
+    return made
+
+
+def gathered(roles: Sequence[tuple[str, float, float, float]]) -> list[tuple[str, float, float, float]]:
+    """Parts of the model in at most ten lines: blocks of many are one line."""
+    blocks = [role for role in roles if role[0].startswith("block")]
+    if len(roles) <= 10 or not blocks:
+        return list(roles)
+    total, learned = sum(role[1] for role in blocks), sum(role[2] for role in blocks)
+    whole = (f"{len(blocks)} blocks", total, learned, learned / total if total else 0.0)
+    first = roles.index(blocks[0])
+    return [*roles[:first], whole, *(role for role in roles[first:] if role not in blocks)]
+
+
+def results(record: Record) -> list[Slide]:
+    """Metrics, curves, before and after, classes, confusions, mistakes."""
+    made = [Slide("results", RESULTS, "What came out", ["{story}", "{uncertainty}"], metrics_grid(record))]
+    loss = loss_panel(record)
+    if loss:
+        made.append(Slide("loss", RESULTS, "Loss while training", [], curves(loss)))
+    first = next((panel for panel in metric_panels(record) if panel), None)
+    if first and any(len(line.points) > 1 for line in first.lines):
+        made.append(Slide("metric", RESULTS, f"{first.title} while training", [], curves(first)))
+    return made + before_and_after(record) + shown_sections(record)
+
+
+def metrics_grid(record: Record) -> Grid | None:
+    """Every metric on each part that was measured."""
+    found = record.results
+    names = dict.fromkeys(name for result in found for name, value in mapping(result.get("metrics")).items() if finite(value) is not None)
+    if not names:
+        return None
+    columns = ["", *(f"{wording.part_name(result.get('part'))} ({integer(result.get('rows'))} rows)" for result in found[:4])]
+    rows = [[spoken(name), *(decimal(result["metrics"].get(name)) for result in found[:4])] for name in names]
+    return Grid(columns, rows, numbers=frozenset(range(1, len(columns))))
+
+
+def curves(panel: Panel) -> Curves:
+    """A panel of the page as a native chart: faint lines are gray."""
+    tones = iter(SERIES)
+    lines = [
+        (line.name, thinned(line.points, MOST_POINTS), "gray" if line.faint else next(tones, "gray"))
+        for line in panel.lines
+        if len(line.points) > 1
+    ]
+    return Curves(lines, panel.x_label, panel.y_label)
+
+
+def before_and_after(record: Record) -> list[Slide]:
+    """Metrics and texts before the first step and after the last, where the run was tried before."""
+    compared = comparison(record)
+    if compared is None:
+        return []
+    made = []
+    if compared.metrics:
+        grid = Grid(["", "before", "after", "change"], compared.metrics, numbers=frozenset({1, 2, 3}))
+        made.append(
+            Slide("before", RESULTS, "Before and after training", [compared.origin.replace("{", "{{").replace("}", "}}") + "."], grid)
+        )
+    cards = [card for shown in compared.samples for card in shown.cards][:MOST_SAMPLES]
+    lines = []
+    for card in cards:
+        lines.append(["prompt", telling.facing(card.prompt.start + card.prompt.end, 220)])
+        lines += [[answer.title, telling.facing(answer.passage.start, 220) or "(nothing)"] for answer in card.answers]
+        lines += [["reference", telling.facing(card.reference.start, 160)]] if card.reference.start else []
+    if lines:
+        strong = frozenset(place for place, line in enumerate(lines) if line[0] == "prompt")
+        made.append(
+            Slide(
+                "examples", RESULTS, "Examples, before and after", [], Grid(["", "text"], lines, widths=(1, 6), strong=strong, whole=False)
+            )
+        )
+    return made
+
+
+def shown_sections(record: Record) -> list[Slide]:
+    """The first tables and the matrix of the main evaluation, and written texts where there is no before."""
+    result = main_result(record)
+    made: dict[str, Slide] = {}
+    for section in sequence(result.get("sections")):
+        shown = view(section)
+        if isinstance(shown, MatrixView) and len(shown.labels) <= MOST_MATRIX:
+            made.setdefault(
+                "confusion",
+                Slide(
+                    "confusion", RESULTS, named(shown.title), [f"Rows: {shown.row_name}; columns: {shown.column_name}."], matrix_grid(shown)
+                ),
+            )
+        elif isinstance(shown, TableView) and shown.rows and any(column.name == "row" for column in shown.columns):
+            made.setdefault("mistakes", Slide("mistakes", RESULTS, named(shown.title), [], mistakes_grid(shown)))
+        elif isinstance(shown, TableView) and shown.rows and len(shown.columns) <= 8:
+            numbers = frozenset(place for place, column in enumerate(shown.columns) if column.form == "number")
+            grid = Grid([column.name for column in shown.columns], shown.rows[:MOST_ROWS], numbers=numbers)
+            made.setdefault("classes", Slide("classes", RESULTS, named(shown.title), [], grid))
+    samples = [sample for content in sections(result) for sample in samples_of(content)][:3]
+    if samples and not record.before:
+        lines = [[telling.facing(plain(sample.get(key) or ""), 200) for key in ("prompt", "answer", "reference")] for sample in samples]
+        made["examples"] = Slide(
+            "examples", RESULTS, "What it writes", [], Grid(["prompt", "answer", "reference"], lines, widths=(1, 1, 1), whole=False)
+        )
+    return [made[key] for key in ("examples", "classes", "confusion", "mistakes") if key in made]
+
+
+def named(title: str) -> str:
+    """A title of data, in which braces are braces."""
+    return title.replace("{", "{{").replace("}", "}}")
+
+
+def matrix_grid(shown: MatrixView) -> Grid:
+    """A matrix with filled cells."""
+    rows = [[label, *(cell.text for cell in cells), total] for label, cells, total in shown.rows]
+    shades = {
+        (line, 1 + place): cell.opacity for line, (_, cells, _) in enumerate(shown.rows) for place, cell in enumerate(cells) if cell.text
+    }
+    columns = ["", *shown.labels, "rows"]
+    return Grid(columns, rows, numbers=frozenset(range(1, len(columns))), shades=shades)
+
+
+def mistakes_grid(shown: TableView) -> Grid:
+    """The first mistakes: their texts, and what was said."""
+    kept = [place for place, column in enumerate(shown.columns) if column.name != "row"][:5]
+    rows = [[telling.facing(row[place], 150) for place in kept] for row in shown.rows[:MOST_MISTAKES]]
+    widths = [4.0 if place == kept[0] else 1.3 for place in kept]
+    numbers = frozenset(at for at, place in enumerate(kept) if shown.columns[place].form == "number")
+    return Grid([shown.columns[place].name for place in kept], rows, numbers=numbers, widths=widths, whole=False)
+
+
+def uncertainty(record: Record) -> list[str]:
+    """The standard error of an accuracy, from the number of rows: sqrt(p (1 - p) / n)."""
+    result = main_result(record)
+    accuracy, rows = finite(mapping(result.get("metrics")).get("accuracy")), finite(result.get("rows"))
+    if accuracy is None or not rows or not 0 <= accuracy <= 1:
+        return []
+    error = math.sqrt(accuracy * (1 - accuracy) / rows)
+    return [f"Rows alone leave ± {100 * 1.96 * error:.1f} points of accuracy open (95%, {wording.rows_of(result.get('part'), rows)})."]
+
+
+def limits(record: Record) -> list[str]:
+    """What one run does not say."""
+    told = ["One run, one seed: another seed would have given another number. `burnish compare` says by how much."]
+    parts = mapping(record.data.get("parts"))
+    if "test" not in parts:
+        told.append("There are no test rows: what was measured on validation flatters a checkpoint that was chosen on it.")
+    rows = finite(main_result(record).get("rows"))
+    if rows is not None and rows < 200:
+        told.append(f"Measured on {count(int(rows), 'row')}: small differences cannot be seen.")
+    told.append("Measured on rows of the same source as those of training; other texts may fare worse.")
+    return told + ([] if record.summary is not None else ["The run is not finished."])
+
+
+def discussion(record: Record) -> list[Slide]:
+    """What can be said, what failed, limits, cost."""
+    facts = [fact for fact in contents.facts(record) if fact[0] in SPENT]
+    return [
+        Slide("meaning", DISCUSSION, "What can be said", ["{result}, measured on {origin}.", "{uncertainty}", "{limits}"]),
+        Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
+        Slide("spent", DISCUSSION, "Cost", [], telling.pairs_grid(facts) if facts else None, ["{machine}", "{versions}", "{command}"]),
+    ]
