@@ -175,6 +175,8 @@ def test_another_recipe_is_refused_by_key(study: Callable[..., Study]) -> None:
     study()
     with pytest.raises(RunError, match=r"searches something else \(other train.batch_size\)"):
         study(overrides=("train.batch_size=4",))
+    with pytest.raises(RunError, match=r"something else \(other optimizer.lr\)"):
+        study(overrides=("optimizer.lr={log: [1e-4, 1e-1]}",))
     with pytest.raises(RunError, match=r"other metric"):
         study(metric="loss")
 

@@ -139,13 +139,11 @@ def children(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def flat(node: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of a tree by their dotted keys."""
-    inner = dict(children(node))
-    return (
-        {key: value for name, child in inner.items() for key, value in flat(child, (*path, name)).items()}
-        if inner
-        else {".".join(path): node}
-    )
+    """The values of a tree by their dotted keys, a range as one value."""
+    inner = {} if is_range(node, path) else dict(children(node))
+    if not inner:
+        return {".".join(path): node}
+    return {key: value for name, child in inner.items() for key, value in flat(child, (*path, name)).items()}
 
 
 def unsearched(raw: Mapping[str, Any]) -> list[str]:
