@@ -55,6 +55,7 @@ def linear(values: Sequence[float], spare: float = 0.08) -> Scale:
     low, high = min(values), max(values)
     span = (high - low) or abs(high) or 1.0
     first, last = (low - spare * span if low else low), (high + spare * span if high else high)
+    last += span if first == last else 0.0
     step = 10.0 ** math.floor(math.log10((last - first) / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (last - first) / (step * factor) <= 6)
     digits = max(0, 2 - math.floor(math.log10(step)))

@@ -61,13 +61,17 @@ TRAINING = "training loss"
 
 
 def course_figures(versus: Versus) -> list[Figure]:
-    """The deciding metric and the loss on validation rows, and the training loss; those that were not recorded are left out."""
+    """The deciding metric and the loss on validation rows, and the training loss; those that were not recorded are left out.
+
+    Of more systems than there are colors only the first of these is drawn, a panel for each.
+    """
     made = []
     for place, metric in enumerate(dict.fromkeys((versus.metric, "loss", TRAINING))):
         found = courses(versus, metric)
+        if len(found) > len(SERIES):
+            return [apart(title_of(metric), found, f"course{place}")]
         if found:
-            make = together if len(found) <= len(SERIES) else apart
-            made.append(make(title_of(metric), found, f"course{place}"))
+            made.append(together(title_of(metric), found, f"course{place}"))
     return made
 
 

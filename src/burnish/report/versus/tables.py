@@ -47,6 +47,7 @@ def results(versus: Versus) -> list[Result]:
 
 
 def result_of(versus: Versus, system: System) -> Result:
+    """The line of one system; what is unknown is a dash, or nothing where it would stand below a number."""
     estimate = system.metrics.get(versus.metric, Estimate())
     difference, base = system.difference, system.name == versus.baseline
     return Result(

@@ -1,0 +1,203 @@
+"""Slides: sections in order, native tables and charts with the runs' numbers, texts that a person edits, and room for all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_comparisons import make_comparison
+from made_runs import make_run
+
+from burnish.core.errors import RunError
+from burnish.report import slides
+from burnish.report.slides import fitting
+from burnish.report.slides.outline import SECTIONS, Grid
+from burnish.report.slides.places import label_sides, overlap
+from burnish.report.slides.scales import Scale, linear, powers
+from burnish.report.slides.tables import pages, row_heights
+
+EMU = 914_400
+
+
+def opened(folder: Path) -> Any:
+    from pptx import Presentation
+
+    return Presentation(str(slides.write(folder)))
+
+
+def texts(deck: Any) -> list[str]:
+    """All texts of each slide in one, tables too."""
+    found = []
+    for slide in deck.slides:
+        told = [shape.text_frame.text for shape in slide.shapes if shape.has_text_frame]
+        told += [cell.text for shape in slide.shapes if shape.has_table for row in shape.table.rows for cell in row.cells]
+        found.append("\n".join(told))
+    return found
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "report" / "slides.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**found, **changes}, allow_unicode=True), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_comparison(tmp_path_factory.mktemp("decks") / "two", {"full": 0.9, "lora <b>&": 0.5}, seeds=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def deck(two: Path) -> Any:
+    return opened(two)
+
+
+def test_sections_stand_in_their_order(deck: Any) -> None:
+    found = [next((section for section in SECTIONS if section.upper() in text.split("\n")), "") for text in texts(deck)[1:]]
+    assert list(dict.fromkeys(found)) == list(SECTIONS)
+    assert [found.index(section) for section in SECTIONS] == sorted(found.index(section) for section in SECTIONS)
+    listed = deck.part._element.xpath("//*[local-name()='section']")
+    assert [section.get("name") for section in listed] == list(SECTIONS)
+    assert sum(len(section.xpath(".//*[local-name()='sldId']")) for section in listed) == len(deck.slides)
+
+
+def test_tables_and_charts_are_native_and_hold_the_numbers(deck: Any, two: Path) -> None:
+    content = json.loads((two / "comparison.json").read_text())
+    everything = "\n".join(texts(deck))
+    for system in content["systems"]:
+        assert f"{system['metrics']['accuracy']['mean']:.3f}" in everything and system["name"] in everything
+    shapes = [shape for slide in deck.slides for shape in slide.shapes]
+    assert not [shape for shape in shapes if shape.shape_type == 13], "no picture is needed"
+    assert sum(shape.has_table for shape in shapes) >= 5
+    charts = [shape.chart for shape in shapes if shape.has_chart]
+    drawn = next(chart for chart in charts if any(series.name == "mean" for series in chart.plots[0].series))
+    means = next(series for series in drawn.plots[0].series if series.name == "mean")
+    xs = [float(value.text) for value in means._element.xpath("./c:xVal//c:v")]
+    assert xs == [pytest.approx(system["metrics"]["accuracy"]["mean"]) for system in content["systems"]]
+
+
+def test_nothing_leaves_its_slide(tmp_path: Path) -> None:
+    names = [f"a system number {place} with a name that goes on and on 微調整 مقارنة" for place in range(12)]
+    labels = [f"class {place} {'long ' * (place % 5)}" for place in range(30)]
+    qualities = {name: 0.95 - 0.05 * place for place, name in enumerate(names)}
+    deck = opened(make_comparison(tmp_path / ("many " * 12), qualities, labels=labels, text="包裹在哪里？" * 60, failed=[(names[2], 0)]))
+    for number, slide in enumerate(deck.slides, start=1):
+        for shape in slide.shapes:
+            assert shape.left >= 0 and shape.left + shape.width <= deck.slide_width, (number, shape.name)
+            assert shape.top >= 0 and shape.top + shape.height <= deck.slide_height, (number, shape.name)
+            sizes = [run.font.size.pt for paragraph in paragraphs(shape) for run in paragraph.runs if run.font.size]
+            assert all(size >= 12 for size in sizes), (number, sizes)
+
+
+def paragraphs(shape: Any) -> list[Any]:
+    cells = [cell for row in shape.table.rows for cell in row.cells] if shape.has_table else []
+    frames = [cell.text_frame for cell in cells] + ([shape.text_frame] if shape.has_text_frame else [])
+    return [paragraph for frame in frames for paragraph in frame.paragraphs]
+
+
+def test_speaker_notes_hold_the_command(deck: Any) -> None:
+    assert "burnish compare 'a b.yaml'" in deck.slides[0].notes_slide.notes_text_frame.text
+
+
+def test_edited_texts_are_kept_and_their_numbers_filled_in_again(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "two", {"full": 0.9, "lora": 0.5})
+    slides.write(folder)
+    edit(folder, context={"title": "Mein Titel {{so}}", "text": ["{best} kam auf {best_value}"]}, limits={"show": False})
+    before = (folder / "report" / "slides.yaml").read_text(encoding="utf-8")
+    told = "\n".join(texts(opened(folder)))
+    value = json.loads((folder / "comparison.json").read_text())["systems"][0]["metrics"]["accuracy"]["mean"]
+    assert "Mein Titel {so}" in told and f"full kam auf {value:.3f}" in told and "Limits" not in told
+    assert (folder / "report" / "slides.yaml").read_text(encoding="utf-8") == before
+    content = json.loads((folder / "comparison.json").read_text())
+    content["systems"][0]["metrics"]["accuracy"]["mean"] = 0.987
+    (folder / "comparison.json").write_text(json.dumps(content))
+    assert "full kam auf 0.987" in "\n".join(texts(opened(folder)))
+
+
+def test_slides_that_come_later_are_added_to_the_texts(tmp_path: Path) -> None:
+    cells = [(name, seed) for name in ("full", "lora") for seed in range(3)]
+    folder = make_comparison(tmp_path / "grows", {"full": 0.9, "lora": 0.5}, missing=cells)
+    slides.write(folder)
+    edit(folder, context={"title": "Mine"})
+    assert "differences" not in yaml.safe_load((folder / "report" / "slides.yaml").read_text())
+    make_comparison(folder, {"full": 0.9, "lora": 0.5})
+    told = texts(opened(folder))
+    known = yaml.safe_load((folder / "report" / "slides.yaml").read_text())
+    assert known["context"]["title"] == "Mine" and "differences" in known and any("Mine" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contxt": {"title": "x"}}, "there is no slide `contxt` - did you mean `context`"),
+        ({"context": {"titel": "x"}}, "`context` has no field `titel` - did you mean `title`"),
+        ({"context": {"text": ["{bast}"]}}, "{bast} is not known - did you mean `best`"),
+        ({"context": {"show": "maybe"}}, "`context.show` is true or false"),
+        ({"context": {"text": [{"a": 1}]}}, "`context.text` is a text or a list of texts"),
+        ({"context": ["x"]}, "below `context` stand fields"),
+    ],
+)
+def test_faulty_texts_are_told(two: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "slides.yaml").write_text(yaml.safe_dump(changes))
+    with pytest.raises(RunError) as told:
+        slides.write(two, tmp_path)
+    assert message in str(told.value) and "slides.yaml" in str(told.value)
+    assert not (tmp_path / "slides.pptx").exists()
+
+
+def test_texts_that_are_no_yaml(two: Path, tmp_path: Path) -> None:
+    (tmp_path / "slides.yaml").write_text("context: {title: [")
+    with pytest.raises(RunError, match="is no YAML"):
+        slides.write(two, tmp_path)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_slides_of_a_run(tmp_path: Path, finished: bool) -> None:
+    told = texts(opened(make_run(tmp_path / "run", finished=finished)))
+    whole = "\n".join(told)
+    assert "give each text its label" in whole and "400 rows of training" in whole
+    assert ("0.876" in whole and "28" in whole) is finished
+    assert ("The run is not finished." in whole) is not finished
+    assert [section for section in SECTIONS if any(section.upper() in text for text in told)] == list(SECTIONS)
+
+
+def test_a_text_is_given_at_least_the_room_it_takes() -> None:
+    assert fitting.lines("one two three four", 20, fitting.width("one two three four", 20) + 0.01) == 1
+    assert fitting.lines("one two three four", 20, fitting.width("one two ", 20) + 0.01) >= 2
+    assert fitting.lines("包" * 40, 20, fitting.width("包" * 10, 20) + 0.01) == 4
+    assert fitting.width("é", 20) == pytest.approx(fitting.width("e\N{COMBINING ACUTE ACCENT}", 20))
+    size, kept = fitting.fitted(["word " * 400], (24, 16), (5.0, 2.0))
+    assert size == 16 and kept[0].endswith("…") and fitting.height(kept, 16, 5.0, 0.5) <= 2.0
+    size, kept = fitting.fitted([f"line {place}" for place in range(50)], (24, 16), (5.0, 2.0))
+    assert kept[-1].startswith("… and ") and fitting.height(kept, size, 5.0, 0.5) <= 2.0
+
+
+def test_long_tables_go_on_and_lose_no_row() -> None:
+    grid = Grid(["name", "value"], [[f"row {place} " + "word " * (place % 9), str(place)] for place in range(70)], numbers=frozenset({1}))
+    parts = pages(grid, 6.0, 4.0)
+    assert [row for part in parts for row in part.rows] == list(grid.rows) and len(parts) > 2
+    assert all(sum(row_heights(part, 14, 6.0)) <= 4.0 for part in parts)
+
+
+def test_names_beside_points_cover_nothing() -> None:
+    points = [(1.0 + 0.05 * place, 2.0 + 0.04 * place, place % 2 == 0) for place in range(12)]
+    sides = label_sides(points, [1.2] * 12, (10.0, 4.0))
+    assert sides[0] and "" in sides, "a crowd leaves some without a name"
+    apart = [(1.0 + 0.8 * place, 0.5 + 0.3 * place, True) for place in range(10)]
+    assert all(label_sides(apart, [0.5] * 10, (12.0, 4.0)))
+    assert overlap((0, 0, 2, 2), (1, 1, 3, 3)) and not overlap((0, 0, 1, 1), (1, 0, 2, 1))
+
+
+@pytest.mark.parametrize("values", [[0.2, 0.97], [0.5], [-25.0, 0.0], [1e-5, 3e-5], [0.0, 0.0], [120.0, 99_000.0], [0.871, 0.8713]])
+def test_scales_hold_all_values_between_round_ends(values: list[float]) -> None:
+    scale = linear(values)
+    assert scale.low <= min(values) and scale.high >= max(values) and scale.low < scale.high
+    assert 2 <= (scale.high - scale.low) / scale.step <= 9
+    assert all(0 <= scale.share(value) <= 1 for value in values)
+
+
+def test_forms_tell_neighboring_ticks_apart() -> None:
+    assert [Scale(0, 1, step).form for step in (0.25, 0.2, 5, 2.5, 2000, 0.005)] == ["0.00", "0.0", "0", "0.0", "#,##0", "0.000"]
+    assert powers([21.0, 240.0]) == Scale(10.0, 1000.0, 10.0, True)
