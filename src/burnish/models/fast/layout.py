@@ -7,7 +7,7 @@ b examples of a group, T tokens of a group's longest, n rows of a side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,7 @@ class Spread:
     index: torch.Tensor | None = None
     back: torch.Tensor | None = None
     real: torch.Tensor | None = None
+    made: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, side: Side, group: range) -> Spread:
@@ -87,6 +88,23 @@ class Spread:
         part = rows[self.first : self.last]
         padded = part if self.index is None else Padding.apply(part, self.index, self.back)
         return padded.view(*self.size, *rows.shape[1:])
+
+    def from_rows(self, heads: int, times: int) -> torch.Tensor:
+        """(b H T,) the places among the heads of the group's rows (n G) from which the heads of a padded block come, each `times` over."""
+        if (asked := ("rows", heads, times)) not in self.made:
+            assert self.index is not None, "a block with padding"
+            own = torch.arange(heads, device=self.index.device).repeat_interleave(times)[None, :, None]
+            self.made[asked] = (self.index.view(self.size[0], 1, -1) * heads + own).flatten()
+        return self.made[asked]
+
+    def from_heads(self, heads: int) -> torch.Tensor:
+        """(n H,) the places among the heads of a padded block (b H T) from which the heads of the group's rows come."""
+        if (asked := ("heads", heads)) not in self.made:
+            assert self.back is not None, "a block with padding"
+            example, position = self.back // self.size[1], self.back % self.size[1]
+            own = torch.arange(heads, device=self.back.device)
+            self.made[asked] = ((example[:, None] * heads + own) * self.size[1] + position[:, None]).flatten()
+        return self.made[asked]
 
     def joined(self, block: torch.Tensor) -> torch.Tensor:
         """The group's rows, in order, of (b, T, ...)."""
