@@ -85,6 +85,7 @@ def test_tensorboard_holds_each_step_once_after_an_interruption(made: Callable[.
     assert found["final/validation/loss"][0][1] == pytest.approx(run.metrics["validation"]["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_mlflow_goes_on_with_the_same_run(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 

@@ -323,9 +323,12 @@ class Session:
             ) from trouble
 
     def tell_movement(self) -> None:
-        """Writes how far the kept weights are from where they began."""
-        with self.measured():
-            self.folder.write("movement.json", movement(self.parts.model, self.parts.anatomy, self.beginning))
+        """Writes how far the kept weights are from where they began. Nothing that goes wrong with that may cost a run that is trained."""
+        try:
+            with self.measured():
+                self.folder.write("movement.json", movement(self.parts.model, self.parts.anatomy, self.beginning))
+        except (RuntimeError, MemoryError, AttributeError, KeyError, ValueError, OSError) as error:
+            self.emit(Noted(f"how far the weights moved could not be measured: {type(error).__name__}: {error}"))
         self.beginning.close()
 
     def export(self, folder: Path) -> None:

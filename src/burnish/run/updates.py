@@ -55,7 +55,7 @@ def whole_weight(layer: Any) -> torch.Tensor:
     from peft.utils.integrations import dequantize_module_weight
 
     weight = dequantize_module_weight(layer.get_base_layer()).detach().cpu()
-    weight = weight.T if layer.fan_in_fan_out else weight
+    weight = weight.T if getattr(layer, "fan_in_fan_out", False) else weight  # GPT-2's Conv1D holds it so
     return weight + (layer.first_B @ layer.first_A).cpu().to(weight.dtype) if hasattr(layer, "first_A") else weight
 
 

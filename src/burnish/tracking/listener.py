@@ -11,11 +11,11 @@ from burnish.core.errors import BurnishError, Interrupted, listing
 from burnish.core.rundir import RunFolder
 from burnish.core.secrets import redacted
 from burnish.engine.events import Began, Evaluated, Event, Stepped
-from burnish.tracking.series import evaluation_values, finite, flat, step_values
+from burnish.tracking.series import evaluation_values, finite, flat, replayed, step_values
 from burnish.tracking.spec import Ending, Sink, Start, Tracker
 
 STATE = "tracking/state.json"
-"""What is remembered from one process to the next: the last steps told, and the series of each tracker."""
+"""What trackers remember from one process to the next, such as the id of the run on a server."""
 
 
 def require(trackers: Sequence[Tracker]) -> None:
@@ -26,23 +26,16 @@ def require(trackers: Sequence[Tracker]) -> None:
 
 
 class Tracking:
-    """A context around a run, and a listener within it. Whatever a tracker raises is told once, and that tracker is left out.
-
-    To be made before a run that goes on is brought back to its checkpoint, for its record then says what was told before.
-    """
+    """A context around a run, and a listener within it. Whatever a tracker raises is told once, and that tracker is left out."""
 
     def __init__(self, trackers: Sequence[Tracker], folder: RunFolder, settings: Mapping[str, Any], note: Callable[[str], None]) -> None:
         self.trackers, self.folder, self.note = trackers, folder, note
         self.settings = flat(settings)
         self.sinks: dict[int, Sink] = {}
-        self.since: float | None = 0.0
+        self.since = 0.0
         self.places: Sequence[str] = ()
         self.step = 0
         self.state: dict[str, Any] = (folder.read(STATE) or {}) if trackers else {}
-        if trackers and folder.metrics.is_file():
-            for kind in ("step", "evaluation"):
-                told = [line["step"] for line in folder.read_metrics() if line.get("kind") == kind]
-                self.state[kind] = max([self.state.get(kind, -1), *told])
 
     def __enter__(self) -> Tracking:
         return self
@@ -61,10 +54,9 @@ class Tracking:
         elif isinstance(event, Stepped):
             facts = asdict(event)
             values, self.since, self.step = step_values(facts, self.since, self.places), event.seconds, event.step
-            self.each(lambda sink: sink.log(values, event.step, event.seconds) if event.step > sink.known[0] else None)
+            self.tell(True, values, event.step, event.seconds)
         elif isinstance(event, Evaluated):
-            found, seconds = evaluation_values(event.part, event.metrics), self.since or 0.0
-            self.each(lambda sink: sink.log(found, event.step, seconds) if event.step > sink.known[1] else None)
+            self.tell(False, evaluation_values(event.part, event.metrics), event.step, self.since)
 
     def open(self, facts: Mapping[str, Any]) -> None:
         """Opens every tracker, now that the run knows what it is made of."""
@@ -75,20 +67,18 @@ class Tracking:
         told = {name: facts.get(name) for name in ("parameters", "steps", "steps_per_epoch", "device", "max_length")}
         counted = told.pop("parameters") or {}
         settings = {**self.settings, **told, **{f"parameters.{name}": counted.get(name) for name in ("total", "trainable")}}
-        settings["gradient_places"] = list(self.places)
         for number, tracker in enumerate(self.trackers):
             name: str = tracker.name  # type: ignore[attr-defined]
-            start = Start(
-                name=self.folder.path.name,
-                folder=self.folder.path / "tracking" / name,
-                settings=settings,
-                history=history,
-                told_step=self.state.get("step", -1),
-                told_evaluation=self.state.get("evaluation", -1),
-                memory=self.state.setdefault("series", {}).setdefault(f"{number} {name}", {}),
-            )
+            memory = self.state.setdefault(f"{number} {name}", {})
+            start = Start(self.folder.path.name, self.folder.path / "tracking" / name, settings, bool(memory), memory)
             self.trying(number, partial(tracker.open, start))
         self.folder.write(STATE, self.state)
+        for is_step, values, step, seconds in replayed(history, self.places):
+            self.tell(is_step, values, step, seconds)
+
+    def tell(self, is_step: bool, values: Mapping[str, float], step: int, seconds: float) -> None:
+        """Values of a step or of an evaluation, to those that do not have them yet."""
+        self.each(lambda sink: sink.log(values, step, seconds) if step > sink.known[0 if is_step else 1] else None)
 
     def each(self, work: Callable[[Sink], object]) -> None:
         """Does something with every tracker that is still open."""

@@ -11,12 +11,12 @@ Values = dict[str, float]
 STEP_VALUES = ("loss", "grad_norm", "lr", "memory", "epoch", "penalty")
 
 
-def step_values(facts: Mapping[str, Any], since: float | None, places: Sequence[str]) -> Values:
-    """Values of a step: `since` is when the step before it ended, in seconds of the run, None where that is not known."""
+def step_values(facts: Mapping[str, Any], since: float, places: Sequence[str]) -> Values:
+    """Values of a step: `since` is when the step before it ended, in seconds of the run."""
     found = {f"train/{name}": facts[name] for name in STEP_VALUES if isinstance(facts.get(name), int | float)}
     if not found.get("train/penalty"):
         found.pop("train/penalty", None)
-    if since is not None and facts["seconds"] > since:
+    if facts["seconds"] > since:
         found["train/tokens_per_second"] = facts["tokens"] / (facts["seconds"] - since)
     found |= {f"gradient/{place}": norm for place, norm in zip(places, facts.get("block_norms") or (), strict=False)}
     return finite(found)
@@ -32,16 +32,15 @@ def finite(values: Mapping[str, Any]) -> Values:
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
-def replayed(history: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[tuple[Values, int, float]]:
-    """(values, step, seconds since the run began) of what a run has recorded, in its order."""
+def replayed(history: Iterable[Mapping[str, Any]], places: Sequence[str]) -> Iterator[tuple[bool, Values, int, float]]:
+    """(whether it is a step, values, step, seconds since the run began) of what a run has recorded, in its order."""
     since = 0.0
-    places = settings.get("gradient_places") or ()
     for line in history:
         if line.get("kind") == "step":
-            yield step_values(line, since, places), line["step"], line["seconds"]
+            yield True, step_values(line, since, places), line["step"], line["seconds"]
             since = line["seconds"]
         elif line.get("kind") == "evaluation":
-            yield evaluation_values(str(line.get("part")), line.get("metrics") or {}), line["step"], since
+            yield False, evaluation_values(str(line.get("part")), line.get("metrics") or {}), line["step"], since
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -18,22 +18,20 @@ Ending = Literal["finished", "failed", "stopped"]
 class Start:
     """What a tracker begins with.
 
-    `settings` is the resolved recipe, flat; `history` the run's lines so far (metrics.jsonl), all of them from before the step at which it
-    goes on; `told_step` and `told_evaluation` the last steps that were told before it was stopped, -1 for none; `memory` what the
-    tracker itself noted at its first start, and may add to.
+    `settings` is the resolved recipe, flat; `resumed` says whether the run goes on after it was stopped; `memory` is what the tracker
+    itself noted at its first start, and may add to.
     """
 
     name: str
     folder: Path
     settings: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]] = ()
-    told_step: int = -1
-    told_evaluation: int = -1
+    resumed: bool = False
     memory: dict[str, Any] = field(default_factory=dict)
 
 
 class Sink(Protocol):
-    """An open tracker. `known` are the last step and the last evaluation that it has already: those up to them are not told again."""
+    """An open tracker. `known` are the last step and the last evaluation that it has already (-1 for none): those up to them are not told
+    again, and those after them that the run has recorded are told at once, so that nothing is there twice and nothing is missing."""
 
     @property
     def known(self) -> tuple[int, int]: ...

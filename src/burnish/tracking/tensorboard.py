@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from burnish.core.registry import register
-from burnish.tracking.series import replayed
 from burnish.tracking.spec import Ending, Sink, Start, Tracker
 
 FLUSHED = 5
@@ -32,14 +31,14 @@ class TensorBoard(Tracker):
 
 
 class Events:
-    """Writes event files. Those of a run that goes on are written anew from its own record, so that no step stands in them twice."""
+    """Writes event files. Those of a run that goes on are written anew, from its own record."""
 
     known = (-1, -1)
 
     def __init__(self, folder: Path, start: Start) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        if folder.is_dir() and start.memory.get("folder") == str(folder):
+        if start.resumed and start.memory.get("folder") == str(folder):
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,9 +46,6 @@ class Events:
         self.began = start.memory.setdefault("began", time.time())
         self.writer: Any = SummaryWriter(str(folder), flush_secs=FLUSHED)
         self.writer.add_text("recipe", "\n".join(f"    {key}: {value}" for key, value in start.settings.items()), 0)
-        for values, step, seconds in replayed(start.history, start.settings):
-            self.log(values, step, seconds)
-        self.writer.flush()
 
     def log(self, values: Mapping[str, float], step: int, seconds: float) -> None:
         for name, value in values.items():

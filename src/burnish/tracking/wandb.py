@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -57,25 +58,31 @@ class Wandb(Tracker):
             init_timeout=SECONDS,
         )
         start.folder.mkdir(parents=True, exist_ok=True)
+        name = start.memory.setdefault("id", uuid.uuid4().hex[:8])
+        if self.away:
+            for earlier in start.folder.glob(f"offline-run-*-{name}"):
+                shutil.rmtree(earlier)
         run = wandb.init(
             project=self.project,
             entity=self.entity,
             name=start.name,
-            id=start.memory.setdefault("id", uuid.uuid4().hex[:8]),
+            id=name,
             resume="allow",
             mode="offline" if self.away else "online",
             dir=str(start.folder.parent),
             config=dict(start.settings),
             settings=settings,
         )
-        return Series(run, (start.told_step, start.told_evaluation))
+        return Series(run)
 
 
 class Series:
-    """A run that is open. What was told before it was stopped is not told again."""
+    """A run that is open. The server says how far it was told; offline it is written anew, for what was last told may never have been
+    written."""
 
-    def __init__(self, run: Any, known: tuple[int, int]) -> None:
-        self.run, self.known = run, known
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        self.known = (run.step - 1, run.step - 1)
 
     def log(self, values: Mapping[str, float], step: int, seconds: float) -> None:
         self.run.log(dict(values), step=step)

@@ -28,12 +28,10 @@ def base_card(spec: Model) -> dict[str, Any]:
     path = readme(spec)
     if spec.fresh or path is None or not path.is_file():
         return {}
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if not text.startswith("---"):
-        return {}
     try:
-        content = yaml.safe_load(text.split("---", 2)[1])
-    except yaml.YAMLError:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        content = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
+    except (OSError, ValueError, yaml.YAMLError):  # somebody else's file: it is only asked for a license
         return {}
     return dict(content) if isinstance(content, Mapping) else {}
 
