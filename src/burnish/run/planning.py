@@ -191,10 +191,9 @@ def kept_by(recipe: Recipe, model: Any, place: Anatomy, part: Part, batches: Seq
         return sum(group) if one_row else len(group) * max(group), sum(length**2 for length in group)
 
     heaviest = max(groups, key=positions)
-    squares = positions(heaviest)[1] if one_row else len(heaviest) * max(heaviest) ** 2
     two = None if sources is None else [sources[length] for length in heaviest]
     inputs = tracing.shaped(heaviest, one_row, two)
-    return tracing.trace(model, place, inputs, squares, recipe.engine.dropout == "keyed")
+    return tracing.trace(model, place, inputs, tracing.Attending.of(heaviest, one_row), recipe.engine.dropout == "keyed")
 
 
 def writing_of(recipe: Recipe, survey: Survey, parts: dict[str, Part]) -> Writing | None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from burnish.core.protocols import Anatomy
+from burnish.models.fast.layout import Layout
 from burnish.models.load import quiet
 from burnish.plan.work import LARGE, Kept
 
@@ -33,6 +35,15 @@ class Standing(torch.autograd.Function):
         return found
 
 
+class Spreading(torch.autograd.Function):
+    """The same, where of three inputs copies are kept and not themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *copies: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(*copies)
+        return torch.empty_like(query)
+
+
 class Dropped(torch.autograd.Function):
     """Dropout that keeps one byte an element."""
 
@@ -42,11 +53,43 @@ class Dropped(torch.autograd.Function):
         return torch.empty_like(x)
 
 
-class Attention:
-    """Attention as transformers' interface calls it. `squares` is the sum of T^2 over the texts of the micro-batch."""
+@dataclass(frozen=True)
+class Attending:
+    """How the texts of a micro-batch attend: padded blocks of `spread` positions in all, with `cells` (the sum of b Q T) weights a head.
 
-    def __init__(self, squares: int) -> None:
-        self.squares = squares
+    `packed` says whether texts stand one after another: they are spread out into groups of like length where `padding` makes that needed.
+    """
+
+    packed: bool
+    spread: int
+    cells: int
+    padding: bool
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], packed: bool) -> Attending:
+        """As `models.fast.layout` groups them, longest first."""
+        if not packed:
+            return cls(False, len(lengths) * max(lengths), len(lengths) * max(lengths) ** 2, True)
+        ordered = sorted(lengths, reverse=True)
+        layout = Layout(ordered, max(ordered), range(len(ordered)), torch.device("cpu"), None)
+        groups = [[ordered[one] for one in group] for group in layout.groups]
+        blocks = [(len(group), max(group)) for group in groups]
+        padding = any(min(group) != max(group) for group in groups)
+        return cls(
+            True, sum(number * longest for number, longest in blocks), sum(number * longest**2 for number, longest in blocks), padding
+        )
+
+
+class Attention:
+    """Attention as transformers' interface calls it, keeping what Burnish's own or torch's would.
+
+    Queries, keys, values and output; where texts are spread out for it, these as padded blocks. Where weights are dropped, the weights and
+    a byte for each; in torch's own function (of padded texts, or with a bias that learns) three times the weights, and scaled copies of
+    queries and keys beside them.
+    """
+
+    def __init__(self, attending: Attending) -> None:
+        self.attending = attending
 
     def __call__(
         self,
@@ -58,18 +101,31 @@ class Attention:
         dropout: float = 0.0,
         **asked: Any,
     ) -> tuple[torch.Tensor, None]:
-        """Keeps queries, keys, values and output; the weights, and a byte for each, where they are dropped or a bias on them learns."""
-        whole: list[torch.Tensor] = []
-        if dropout or (attention_mask is not None and attention_mask.requires_grad):
-            # Of cross-attention, whose sides differ, as many weights as it has.
-            same = query.shape[2] == key.shape[2]
-            cells = query.shape[1] * (self.squares if same else query.shape[0] * query.shape[2] * key.shape[2])
-            whole = [torch.empty(cells, device=query.device), torch.empty(cells, dtype=torch.bool, device=query.device)]
-        found: torch.Tensor = Standing.apply(query, key, value, *whole)
+        how, heads = self.attending, query.shape[1]
+        biased = attention_mask is not None and attention_mask.requires_grad
+
+        def empty(*sizes: int, dtype: torch.dtype = query.dtype) -> torch.Tensor:
+            return torch.empty(sizes, device=query.device, dtype=dtype)
+
+        # Of cross-attention, whose sides differ, as many weights as it has.
+        same = query.shape[2] == key.shape[2]
+        cells = heads * (how.cells if same else query.shape[0] * query.shape[2] * key.shape[2])
+        if how.packed and dropout:
+            beside = [empty(cells, dtype=torch.float32), empty(cells, dtype=torch.bool)]
+        elif dropout or biased:
+            beside = [*(empty(cells) for _ in range(3 if dropout else 1)), torch.empty_like(query), torch.empty_like(key)]
+        elif how.packed and how.padding:
+            widths = (query.shape[1] * query.shape[3], 2 * key.shape[1] * key.shape[3], query.shape[1] * query.shape[3])
+            beside = [empty(how.spread, width) for width in widths]
+            spread: torch.Tensor = Spreading.apply(query, key, value, *beside)
+            return spread.transpose(1, 2), None
+        else:
+            beside = []
+        found: torch.Tensor = Standing.apply(query, key, value, *beside)
         return found.transpose(1, 2), None
 
 
-def trace(model: nn.Module, anatomy: Anatomy, inputs: dict[str, torch.Tensor], squares: int, keyed: bool) -> Kept:
+def trace(model: nn.Module, anatomy: Anatomy, inputs: dict[str, torch.Tensor], attending: Attending, keyed: bool) -> Kept:
     """What `model`, on the meta device, keeps of one micro-batch. `keyed` dropout keeps a byte an element, torch's own as much as it does."""
     seen: dict[int, tuple[torch.UntypedStorage, int]] = {}
     place = [0]
@@ -95,7 +151,7 @@ def trace(model: nn.Module, anatomy: Anatomy, inputs: dict[str, torch.Tensor], s
         next(module for own_name, module in named.items() if own_name == name or own_name.endswith("." + name))
         for name in anatomy.block_modules
     ]
-    with standing_in(model, Attention(squares), keyed), quiet():
+    with standing_in(model, Attention(attending), keyed), quiet():
         hooks = [
             hook
             for block in blocks
