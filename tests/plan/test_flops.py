@@ -32,6 +32,9 @@ def attended(products: int) -> Callable[..., int]:
     return count
 
 
+CLOSE, ROUGH = 0.02, 0.05
+"""Where two stacks meet, what is spared below the lowest of them that learns, and what of a block is computed again, is told roughly."""
+
 UNKNOWN = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attended(2),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attended(5),
@@ -69,7 +72,7 @@ def test_the_formulas_count_what_torch_counts(
     with FlopCounterMode(display=False, custom_mapping=UNKNOWN) as counter:
         step.attempt(prepared)
     counted, expected = counter.get_total_flops(), flops.step(stage.network, exactly(stage, prepared))
-    assert expected == pytest.approx(counted, rel=0.02)
+    assert expected == pytest.approx(counted, rel=ROUGH if parts.model.config.is_encoder_decoder else CLOSE)
 
 
 def exactly(stage: Stage, prepared: Any) -> Sequence[Texts]:

@@ -9,6 +9,9 @@ from burnish.plan.work import Work
 READING = 0.5
 """Share of the peak that a forward pass without gradients reaches."""
 
+KERNELS, LAUNCH = 150, 5e-6
+"""Kernels of a block in forward and backward, and the seconds that a program needs to launch one: what small models wait for on a GPU."""
+
 DISK = 1e-9
 """Seconds a byte of a checkpoint: a gigabyte a second, as a fast local disk writes."""
 
@@ -27,7 +30,7 @@ def forecast_on(work: Work, machine: Machine, utilisation: float = UTILISATION) 
     moved = 2 * weights.learning * work.itemsize + weights.gradients + 2 * weights.moments
     spread = machine.bandwidth * machine.devices
     rates = Rates(
-        operation=1 / (peak * utilisation),
+        operation=max(1 / (peak * utilisation), waiting(work, machine) / max(work.operations, 1.0)),
         update=moved / spread if spread else 0.0,
         reading=1 / (peak * READING),
         round=weights.held / machine.bandwidth if machine.bandwidth and writing else 0.0,
@@ -53,3 +56,9 @@ def forecast_on(work: Work, machine: Machine, utilisation: float = UTILISATION) 
     kind = "16-bit" if half else "fp32"
     how = f"at {utilisation:.0%} of the {peak / 1e12:,.4g} TFLOP/s ({kind}) of {machine.name}, as wide models reach; nothing was measured there"
     return forecast(counted, rates, {}, how)
+
+
+def waiting(work: Work, machine: Machine) -> float:
+    """Seconds of a step in which kernels are launched, one after another; none on a CPU."""
+    blocks = work.shape.layers + work.shape.decoder_layers
+    return 0.0 if machine.kind == "cpu" else work.micro_batches / machine.devices * blocks * KERNELS * LAUNCH

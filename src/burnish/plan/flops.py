@@ -26,14 +26,18 @@ AGAIN, KEPT = 2.5, 2.0
 @dataclass(frozen=True)
 class Block:
     """Numbers in the matrices of a block. `own` are the architecture's, `learning` those of them that learn, `added` the method's;
-    `entry` those of `own` that the block's input goes through first (queries, keys, values), `keys` those of keys and values alone,
-    `crossed` those that an encoder's output goes through (a decoder's keys and values of it, which are not among `own`)."""
+    `entry` and `added_entry` those that the block's input goes through first (queries, keys, values) and nothing that learns before them,
+    `keys` and `added_keys` those of keys and values alone, `exit` those of `own` whose result backward asks for nowhere, `crossed` those
+    that an encoder's output goes through (a decoder's keys and values of it, which are not among `own`)."""
 
     own: int
     learning: int
     added: int = 0
     entry: int = 0
     keys: int = 0
+    added_entry: int = 0
+    added_keys: int = 0
+    exit: int = 0
     crossed: int = 0
     crossed_learning: int = 0
     decoder: bool = False
@@ -94,7 +98,7 @@ def block_forward(network: Network, place: int, texts: Texts) -> float:
     crossing = PRODUCT * block.crossed * sum(padded(texts.sources, network.packed)) if block.decoder else 0
     if trimmed(network, place):
         read = min(texts.read, positions)
-        first = PRODUCT * block.keys * positions
+        first = PRODUCT * (block.keys + block.added_keys) * positions
         return first + PRODUCT * (block.own + block.added) * read + scores(network, pairs * read / max(positions, 1))
     return PRODUCT * (block.own + block.added) * positions + crossing + scores(network, pairs + crossed_pairs(network, block, texts))
 
@@ -112,19 +116,20 @@ def block_backward(network: Network, place: int, texts: Texts) -> float:
     lower = network.below or any(other.learns for other in network.blocks[:place])
     if not lower and not block.learns:
         return 0.0
-    numbers: float = block.own - (0 if lower else block.entry) + block.learning + 2 * block.added
+    numbers: float = block.own + block.learning + 2 * block.added - (0 if lower else block.entry + block.added_entry)
     positions, pairs = sum(lengths), float(sum(length**2 for length in lengths)) + crossed_pairs(network, block, texts)
     total, read = 0.0, float(positions)
     if trimmed(network, place):
         read = min(texts.read, positions)
-        of_keys = block.keys * (lower + block.learning / max(block.own, 1))
+        inward = lower or not block.entry
+        of_keys = block.keys * (inward + block.learning / max(block.own, 1)) + 2 * block.added_keys
         numbers, pairs = numbers - of_keys, pairs * read / max(positions, 1)
         total += PRODUCT * of_keys * positions
     total += PRODUCT * numbers * read + scores(network, pairs) * (KEPT if network.dropped else AGAIN)
     if block.decoder:
         total += PRODUCT * (block.crossed + block.crossed_learning) * sum(padded(texts.sources, network.packed))
     recomputed = network.again is not None and place % network.again == 0
-    return total + (block_forward(network, place, texts) if recomputed else 0.0)
+    return total + (block_forward(network, place, texts) - PRODUCT * block.exit * read if recomputed else 0.0)
 
 
 def step(network: Network, groups: Sequence[Texts]) -> float:

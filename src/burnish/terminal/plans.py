@@ -86,10 +86,12 @@ def ways_table(prospect: Any) -> Table:
     table.add_column("way")
     for name in (*columns, "peak"):
         table.add_column(name, justify="right")
+    table.add_column("operations", justify="right")
     table.add_column("fits")
     table.add_column("changes")
     for choice in shown:
         cells = [megabytes(getattr(choice.memory, name)) for name in columns]
         fits = "yes" if choice.fits else "no"
-        table.add_row(choice.way.name, *cells, megabytes(choice.memory.peak), fits, choice.way.changes)
+        operations = f"{choice.work.operations / max(prospect.work.operations, 1):.2f}"
+        table.add_row(choice.way.name, *cells, megabytes(choice.memory.peak), operations, fits, choice.way.changes)
     return table

@@ -6,9 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from burnish.report.wording import flops
 from burnish.terminal.tables import clock
-
-TERA = 1e12
 
 
 def show_times(console: Console, forecast: Any) -> None:
@@ -19,7 +18,7 @@ def show_times(console: Console, forecast: Any) -> None:
     console.print(f"Time: {', '.join(each)}.", highlight=False)
     parts = ", ".join(f"{part} {precise(seconds)}" for part, seconds in forecast.seconds.items())
     console.print(f"The run: {clock(forecast.total)} for {forecast.steps:,} steps ({parts}).", highlight=False)
-    console.print(f"{forecast.operations / TERA:.3g} TFLOP a step at {forecast.rate / TERA:.3g} TFLOP/s, {forecast.how}.", highlight=False)
+    console.print(f"{flops(forecast.operations)} a step at {flops(forecast.rate)}/s, {forecast.how}.", highlight=False)
 
 
 def precise(seconds: float) -> str:
