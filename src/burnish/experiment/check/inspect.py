@@ -20,7 +20,7 @@ from burnish.run.showing import shown_row
 from burnish.run.training import Source
 
 CONFIG, ROWS, TASK, ENCODING = "config", "rows and columns", "task meets rows", "encoding"
-TRAINABLE, STEPS = "trainable parameters", "two steps"
+TRAINABLE, STEPS = "trainable parameters", "first steps"
 
 OF_ROWS: Mapping[str, Callable[[Read], Finding]] = {**rows.CHECKS, **course.OF_RECIPE}
 OF_TOKENS: Mapping[str, Callable[[Tokens], Finding]] = {
@@ -41,7 +41,7 @@ SHOWN = 2
 
 
 def check(recipe: Source, overrides: Sequence[str] = (), hoped: float = HOPED, listeners: Sequence[Listener] = ()) -> Inspection:
-    """Looks at a recipe, its rows, their tokens, and a model that makes two steps on them; nothing is written but the cache of tokens.
+    """Looks at a recipe, its rows, their tokens, and a model that makes a step or two on them; nothing is written but the cache of tokens.
 
     `hoped` is the difference in scores, in points, that the validation rows are to show. A test file is not opened. Raises BurnishError
     only where there is no recipe to read: everything else is a finding, see `Inspection.passed`.

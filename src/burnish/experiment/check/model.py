@@ -1,4 +1,4 @@
-"""Checks of a model that has made two steps: its numbers, its first loss, where its gradient goes, and what its checkpoints take."""
+"""Checks of a model that has made a step or two: its numbers, its first loss, where its gradient goes, and what its checkpoints take."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def numbers(tried: Tried) -> Finding:
         failures.append(str(tried.fault).partition("\n")[0])
     mend = "Load weights that are whole, in float32; look at the rows; try train.precision=fp32."
     return judged(
-        f"{count(total, 'parameter')}, the losses of {count(len(tried.batch), 'example')}, two steps", failures, [], mend, parameters=bad
+        f"{count(total, 'parameter')}, the losses of {count(len(tried.batch), 'example')}, the first steps",
+        failures,
+        [],
+        mend,
+        parameters=bad,
     )
 
 
@@ -123,7 +127,7 @@ def gradients(tried: Tried) -> Finding:
     if tried.leaked:
         failures.append(f"{count(len(tried.leaked), 'parameter')} get a gradient and are not to learn: {some(sorted(tried.leaked))}")
     if tried.moved:
-        failures.append(f"{count(len(tried.moved), 'frozen parameter')} changed within two steps: {some(sorted(tried.moved))}")
+        failures.append(f"{count(len(tried.moved), 'frozen parameter')} changed within the first steps: {some(sorted(tried.moved))}")
     waiting = len(own) - len(tried.asked)
     later = f", {count(waiting, 'parameter')} learn later" if waiting else ""
     seen = f"{len(tried.reached & tried.asked):,} of {count(len(tried.asked), 'parameter')} that learn reached; {count(frozen, 'frozen parameter')} left alone{later}"

@@ -1,4 +1,4 @@
-"""What checks look at: the rows of a recipe, then the same as tokens, then a model that has made two steps."""
+"""What checks look at: the rows of a recipe, then the same as tokens, then a model that has made a step or two."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Tokens(Bound):
 
 @dataclass(frozen=True)
 class Tried:
-    """A model that has made two steps as training makes them.
+    """A model that has made a step or two as training makes them.
 
     `losses` are those of the first batch's examples before the first step, in nats a supervised unit; `asked` the parameters that were to
     get a gradient, `reached` those that got one, `leaked` frozen ones that got one, `moved` frozen ones that changed; `fault` is why a

@@ -1,8 +1,8 @@
-"""Two steps as training makes them, watched: which parameters their gradients reach, and what moves."""
+"""A step or two as training makes them, watched: which parameters their gradients reach, and what moves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,10 +24,10 @@ from burnish.report.wording import percent
 from burnish.run.stepping import make_step
 
 STEPS = 2
-"""The gradient of a low-rank update's one half is zero as long as the other is: the second step reaches both."""
+"""At most. The gradient of a low-rank update's one half is zero as long as the other is: the second step reaches both."""
 
-MOST_EXAMPLES = 32
-"""Of the first batch."""
+MOST_EXAMPLES, MOST_TOKENS = 32, 1500
+"""Of the first batch: enough to see a loss by, few enough to be quick on a laptop; two examples in any case."""
 
 SMALL = 0.1
 """Share of a head's random parameters that may stay as they are."""
@@ -70,19 +70,20 @@ def stay_random(parts: build.Parts, learning: Mapping[str, torch.nn.Parameter]) 
 
 
 def tried(tokens: Tokens, parts: build.Parts, progress: Progress) -> tuple[Finding, Tried]:
-    """The model after two steps over the beginning of the first batch. Raises BurnishError where training would."""
+    """The model after a step or two over the beginning of the first batch. Raises BurnishError where training would."""
     build.call_teacher(parts, progress.note, progress.tell)
     order = build.order(parts)
     duration = parts.recipe.train.duration
     step = make_step(parts, Course(order.steps_per_epoch, None if duration.timed else duration.steps(order.steps_per_epoch)), progress.tell)
-    batch = [int(index) for index in order.batch(0)[:MOST_EXAMPLES]]
+    batch = beginning([int(index) for index in order.batch(0)], parts.examples["train"].lengths)
     losses, loss = plain_losses(parts, batch)
     reach, before = Reach(step), frozen_sums(step)
     made = Tried(tokens, parts, step, batch, losses, loss, reach.asked, reach.reached, reach.leaked, set())
     step.techniques = [*step.techniques, reach]
     try:
         for number in range(STEPS):
-            step(batch, number, SHARE)
+            if number == 0 or reach.asked - reach.reached:
+                step(batch, number, SHARE)
     except NonFiniteError as error:
         made = replace(made, fault=error)
     after = frozen_sums(step)
@@ -91,6 +92,12 @@ def tried(tokens: Tokens, parts: build.Parts, progress: Progress) -> tuple[Findi
     )
     rate = SHARE * parts.recipe.optimizer.lr
     return judged(f"of {count(len(batch), 'example')} at a learning rate of {rate:.1e}", [], []), made
+
+
+def beginning(batch: Sequence[int], lengths: np.ndarray) -> list[int]:
+    """The first examples of a batch, as many as are quick to try."""
+    within = int(np.searchsorted(np.cumsum(lengths[list(batch)]), MOST_TOKENS, "right"))
+    return list(batch[: min(MOST_EXAMPLES, max(within, 2))])
 
 
 def plain_losses(parts: build.Parts, batch: list[int]) -> tuple[np.ndarray, float]:
