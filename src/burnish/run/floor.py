@@ -20,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from burnish.core import shelf
-from burnish.plan.memory import memory
 from burnish.recipe import Recipe
-from burnish.recipe import load as load_recipe
-from burnish.run.surveying import Survey, rows_of, survey
+from burnish.run.surveying import Survey, rows_of
 
 KIND = "processes"
 MOST_BYTES = 10**7
@@ -91,7 +89,7 @@ def measured(recipe: Recipe, found: Survey) -> int | None:
             for part, chosen in (("train", rows), ("watched", rows[:WATCHED])):
                 (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
             (folder / "recipe.json").write_text(json.dumps(small_recipe(recipe, folder)), encoding="utf-8")
-            program = "import sys; from burnish.run.floor import tell; tell(sys.argv[1])"
+            program = "import sys; from burnish.run.bare import tell; tell(sys.argv[1])"
             done = subprocess.run(
                 [sys.executable, "-c", program, name], capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=name
             )
@@ -151,17 +149,6 @@ def found_task(task: dict[str, Any]) -> dict[str, Any]:
     """The task, writing next to nothing."""
     generation = task.get("generation")
     return task if not generation else {**task, "generation": {**generation, "samples": 2, "max_new_tokens": 4}}
-
-
-def tell(folder: str) -> None:
-    """Trains the small recipe of a folder and prints what the process took beside the model."""
-    from burnish.run.planning import work_of
-    from burnish.run.training import train
-
-    recipe = load_recipe(json.loads((Path(folder) / "recipe.json").read_text()))
-    run = train(recipe)
-    peak = int((run.folder.read("summary.json") or {})["peak_memory"])
-    print(peak - memory(work_of(recipe, survey(recipe), "cpu")).peak)
 
 
 def resident() -> int:

@@ -15,7 +15,7 @@ from burnish.core.errors import BurnishError, disk_errors
 from burnish.engine.events import Listener, Noted, Working
 from burnish.models.fast.store import free_memory
 from burnish.plan import choices, machines, parameters
-from burnish.plan.choices import AS_WRITTEN, WAYS, Choice, Way
+from burnish.plan.choices import AS_WRITTEN, WAYS, Choice
 from burnish.plan.elsewhere import forecast_on
 from burnish.plan.machines import Machine
 from burnish.plan.parameters import Part
@@ -95,28 +95,25 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
     device = "cpu" if where.kind == "cpu" else "cuda"
     process = process_bytes(recipe, surveyed, lambda message: emit(Noted(message))) if device == "cpu" else 0
     work = work_of(recipe, surveyed, device)
-    found = [choices.chosen(AS_WRITTEN, work, where, process)]
+    found, seen = [choices.chosen(AS_WRITTEN, work, where, process)], [recipe]
     for number, way in enumerate(WAYS[1:], start=1):
         tell("ways looked at", number, len(WAYS))
-        found += alternative(source, overrides, way, surveyed, where, process, found)
+        other = allowed(source, [*overrides, *way.overrides], surveyed, device)
+        if other is not None and not any(same(other[0], one) for one in seen):
+            seen.append(other[0])
+            found.append(choices.chosen(way, other[1], where, process))
     formula, warnings = parameters.by_formula(parts, inner.config), surveyed.gathered.warnings
     time = forecast_on(work, where) if machine else tried(recipe, work, start, listeners)
     return Prospect(source, overrides, recipe, surveyed, parts, formula, where, found, warnings, time)
 
 
-def alternative(
-    source: Source, overrides: Sequence[str], way: Way, surveyed: Survey, machine: Machine, process: int, found: Sequence[Choice]
-) -> list[Choice]:
-    """A way's choice; none where the recipe's own checks or its model refuse it, or where it changes nothing."""
-    device = "cpu" if machine.kind == "cpu" else "cuda"
+def allowed(source: Source, overrides: Sequence[str], surveyed: Survey, device: str) -> tuple[Recipe, Work] | None:
+    """A recipe so changed and its work; None where the recipe's own checks, or its model, refuse it."""
     try:
-        recipe = load_recipe(source, [*overrides, *way.overrides])
-        if any(same(recipe, load_recipe(source, [*overrides, *other.way.overrides])) for other in found):
-            return []
-        work = work_of(recipe, surveyed, device)
+        recipe = load_recipe(source, overrides)
+        return recipe, work_of(recipe, surveyed, device)
     except BurnishError:
-        return []
-    return [choices.chosen(way, work, machine, process)]
+        return None
 
 
 def same(one: Recipe, other: Recipe) -> bool:
@@ -138,8 +135,11 @@ def write_recipe(prospect: Prospect, path: Path) -> Choice:
     if found is None:
         raise BurnishError(f"--write: {prospect.advice}")
     recipe = load_recipe(prospect.source, [*prospect.overrides, *found.way.overrides])
-    lines = [f"# For {prospect.machine.name}: {found.way.name}, by burnish plan."]
-    text = "\n".join(lines) + "\n" + yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True)
+    said = recipe.model_dump(mode="json", exclude_unset=True)
+    kept = {key: said[key] for key, field in Recipe.model_fields.items() if getattr(recipe, key) != field.get_default()}
+    text = f"# For {prospect.machine.name}: {found.way.name}, by burnish plan.\n" + yaml.safe_dump(
+        kept, sort_keys=False, allow_unicode=True
+    )
     with disk_errors(f"Writing {path}"):
         path.write_text(text, encoding="utf-8")
     if not same(load_recipe(path), recipe):
