@@ -119,29 +119,37 @@ def write_name(page: Any, name: str, box: tuple[float, float, float, float]) -> 
 
 
 def cloud(page: Any, exhibit: Cloud, box: tuple[float, float, float, float]) -> None:
-    """Points with their names beside them, a series each."""
+    """Points with their names beside them and their intervals through them, a series each."""
     from pptx.chart.data import XyChartData
     from pptx.enum.chart import XL_CHART_TYPE, XL_MARKER_STYLE
+    from pptx.util import Pt
 
     data = XyChartData(number_format="General")
     names = [named(name, LABEL) for name, _, _, _ in exhibit.points]
+    for name, (_, x, y, _), ends in zip(names, exhibit.points, exhibit.ends, strict=True):
+        add_points(data, f"interval: {name}", [(x, end) for end in ends or (y, y)], 2)
     for name, (_, x, y, _) in zip(names, exhibit.points, strict=True):
-        data.add_series(name).add_data_point(x, y)
-    chart = page.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER, *emu(box), data).chart
+        add_points(data, name, [(x, y)], 2)
+    chart = page.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER_LINES, *emu(box), data).chart
     axes(chart, exhibit.x_axis, exhibit.y_axis)
-    xs, ys = [x for _, x, _, _ in exhibit.points], [y for _, _, y, _ in exhibit.points]
-    across, up = powers(xs) if exhibit.logarithmic else linear(xs), linear(ys)
+    xs = [x for _, x, _, _ in exhibit.points]
+    across = powers(xs) if exhibit.logarithmic else linear(xs)
+    up = linear([*(y for _, _, y, _ in exhibit.points), *(end for ends in exhibit.ends if ends for end in ends)])
     set_scale(chart.category_axis, across, exhibit.form)
     set_scale(chart.value_axis, up)
     _, _, wide, high = place_plot(chart, (0.09, 0.03, 0.88, 1 - FOOT / box[3]))
     room = (wide * box[2], high * box[3])
     spots_at = [(across.share(x) * room[0], up.share(y) * room[1], tone != "gray") for _, x, y, tone in exhibit.points]
     sides = label_sides(spots_at, [fitting.width(name, SIZE) for name in names], room)
-    for series, (_, _, _, tone), side in zip(chart.plots[0].series, exhibit.points, sides, strict=True):
-        series.format.line.fill.background()
-        style(series.marker, XL_MARKER_STYLE.CIRCLE, 12, tone)
+    series = list(chart.plots[0].series)
+    for bar, dot, (_, _, _, tone), side in zip(series[: len(names)], series[len(names) :], exhibit.points, sides, strict=True):
+        bar.smooth = False
+        bar.format.line.color.rgb, bar.format.line.width = color(tone), Pt(1.5)
+        bar.marker.style = XL_MARKER_STYLE.NONE
+        dot.format.line.fill.background()
+        style(dot.marker, XL_MARKER_STYLE.CIRCLE, 12, tone)
         if side:
-            add_label(series.points[0].data_label, series.name, side, "ink" if tone != "gray" else "muted")
+            add_label(dot.points[0].data_label, dot.name, side, "ink" if tone != "gray" else "muted")
     chart.has_legend = False
 
 
@@ -177,7 +185,7 @@ def curves(page: Any, exhibit: Curves, box: tuple[float, float, float, float]) -
         series.format.line.width = Pt(1.25 if tone == "gray" else 2.75)
     axes(chart, exhibit.x_axis, exhibit.y_axis)
     set_scale(chart.value_axis, linear([y for _, points, _ in exhibit.lines for _, y in points]))
-    set_scale(chart.category_axis, linear([x for _, points, _ in exhibit.lines for x, _ in points], spare=0))
+    set_scale(chart.category_axis, linear([x for _, points, _ in exhibit.lines for x, _ in points], spare=0, least=1))
     legend(chart, len(exhibit.lines))
     if chart.has_legend:
         leave_out(chart, [place for place, (_, _, tone) in enumerate(exhibit.lines) if tone == "gray" and len(exhibit.lines) > len(SERIES)])

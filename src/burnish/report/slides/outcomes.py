@@ -107,9 +107,12 @@ def cost_slides(versus: Versus) -> list[Slide]:
             continue
         best = charts.front(versus, cost)
         points = [(system.name, paid / unit, quality, "accent" if system.name in best else "gray") for system, paid, quality in known]
+        estimates = [system.metrics.get(versus.metric, Estimate()) for system, _, _ in known]
+        ends = [(one.low, one.high) if one.low is not None and one.high is not None else None for one in estimates]
         paids = [x for _, x, _, _ in points]
         name = charts.COSTS[cost][0]
-        cloud = Cloud(points, f"{name} ({unit_name})", spoken(versus.metric), min(paids) > 0 and max(paids) > 8 * min(paids), form)
+        wide = min(paids) > 0 and max(paids) > 8 * min(paids)
+        cloud = Cloud(points, ends, f"{name} ({unit_name})", spoken(versus.metric), wide, "General" if wide else form)
         text = f"On the front, where none is both better and cheaper: {words.listed(sorted(best), 5)}."
         made.append(Slide(f"cost_{cost}", RESULTS, f"Quality against {name}", [escaped(text)], cloud))
     return made

@@ -51,6 +51,8 @@ class Cloud:
 
     points: Sequence[tuple[str, float, float, str]]
     """Name, x, y, color."""
+    ends: Sequence[tuple[float, float] | None]
+    """The interval of each point's y, None where it is unknown."""
     x_axis: str
     y_axis: str
     logarithmic: bool = False

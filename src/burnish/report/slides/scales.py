@@ -46,8 +46,8 @@ class Scale:
         return "0" if not digits else "0." + "0" * digits
 
 
-def linear(values: Sequence[float], spare: float = 0.08) -> Scale:
-    """Round ends around all values with some room to spare, but not beyond 1 where all values are shares.
+def linear(values: Sequence[float], spare: float = 0.08, least: float = 0.0) -> Scale:
+    """Round ends around all values with some room to spare, but not beyond 1 where all values are shares; ticks `least` apart or more.
 
     >>> linear([0.2, 0.97])
     Scale(low=0.0, high=1.0, step=0.2, logarithmic=False)
@@ -58,6 +58,7 @@ def linear(values: Sequence[float], spare: float = 0.08) -> Scale:
     last += span if first == last else 0.0
     step = 10.0 ** math.floor(math.log10((last - first) / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (last - first) / (step * factor) <= 6)
+    step = max(step, least)
     digits = max(0, 2 - math.floor(math.log10(step)))
     ends = round(math.floor(first / step) * step, digits), round(math.ceil(last / step) * step, digits)
     return Scale(max(0.0, ends[0]) if low >= 0 else ends[0], min(1.0, ends[1]) if 0.5 < high <= 1 else ends[1], round(step, digits))

@@ -52,7 +52,7 @@ def result_of(versus: Versus, system: System) -> Result:
     difference, base = system.difference, system.name == versus.baseline
     return Result(
         name=system.name,
-        about=apart(system),
+        about=apart(versus, system),
         runs=len(system.done),
         failed=len(system.failed),
         mean=decimal(estimate.mean),
@@ -73,10 +73,16 @@ def result_of(versus: Versus, system: System) -> Result:
     )
 
 
-def apart(system: System) -> str:
-    """What sets a system apart, where its name does not say it already."""
-    told = " ".join(system.overrides)
+def apart(versus: Versus, system: System) -> str:
+    """What sets a system apart: its changes to the recipe but for those that all have, where its name does not say it already."""
+    told = " ".join(change for change in system.overrides if change not in common(versus))
     return "" if told.partition("=")[2] == system.name else told
+
+
+def common(versus: Versus) -> list[str]:
+    """Changes to the recipe that all systems have."""
+    every = [set(system.overrides) for system in versus.systems]
+    return [change for change in versus.systems[0].overrides if all(change in own for own in every)] if len(every) > 1 else []
 
 
 def between(low: str, high: str) -> str:
@@ -157,7 +163,8 @@ def configured(versus: Versus) -> list[tuple[str, str]]:
         ("Task", "task"), ("Model", "model"), ("Method", "method"), ("Duration", "duration"), ("Steps", "steps"),
         ("Batch size", "batch_size"), ("Longest text", "max_length"), ("Precision", "precision"), ("Device", "device"),
     )  # fmt: skip
-    return [(name, value) for name, key in kept if (value := shared([plan.get(key) for plan in plans]))]
+    changes = [("Changed for all", " ".join(common(versus)))] if common(versus) else []
+    return [(name, value) for name, key in kept if (value := shared([plan.get(key) for plan in plans]))] + changes
 
 
 def shared(values: Sequence[Any]) -> str:
