@@ -106,7 +106,7 @@ def test_an_unfair_comparison_is_refused_or_told(write: Write, rows_csv: Path, t
     base = write("base", data={**files, "test": str(rows_csv)})
     with pytest.raises(BurnishError, match="their test rows differ"):
         planned([base, write("b", data={**files, "test": str(other)})])
-    with pytest.raises(BurnishError, match="their task differ"):
+    with pytest.raises(BurnishError, match="their tasks differ"):
         planned([base, write("c", task={"name": "fill"})])
     with pytest.raises(BurnishError, match="neither test nor validation rows"):
         planned([write("d", data={"validation": None})], ["method=full,head"])

@@ -109,9 +109,10 @@ class Several:
     def started(self) -> Progress:
         bar = Progress(
             TextColumn("{task.fields[label]}", table_column=Column(no_wrap=True, max_width=32, overflow="ellipsis")),
-            BarColumn(bar_width=None, table_column=Column(max_width=16)),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=12),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self.console,
+            expand=True,
             transient=True,
         )
         bar.start()

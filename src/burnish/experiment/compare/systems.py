@@ -187,7 +187,7 @@ def unfair(found: Sequence[System], part: str) -> list[str]:
     """Why a comparison may mislead, in sentences. Raises BurnishError where it would be none: other tasks, or other rows to be measured on."""
     first, *others = found
     for other in others:
-        refuse(first, other, "task", lambda system: system.recipe.task.name)
+        refuse(first, other, "tasks", lambda system: system.recipe.task.name)
         refuse(first, other, "metrics", lambda system: sorted(system.recipe.task.metrics))
         refuse(first, other, "columns", lambda system: system.recipe.task.columns(True))
         refuse(first, other, f"{part} rows", lambda system: rows_of(system.recipe, part), lambda system: getattr(system.recipe.data, part))
