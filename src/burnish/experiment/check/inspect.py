@@ -88,7 +88,7 @@ class Desk:
 
     def whole(self) -> list[Finding]:
         """A finding for every check; those that could not be made say what has to be mended first."""
-        failed = next((name for name in NAMES if name in self.made and self.made[name].state == "fail" and name in OPENING), "")
+        failed = next((name for name in reversed(NAMES) if name in self.made and self.made[name].state == "fail" and name in OPENING), "")
         reason = f"not looked at: mend `{failed}` first" if failed else "not looked at"
         return [self.made.get(name, replace(left_out(reason), name=name)) for name in NAMES]
 

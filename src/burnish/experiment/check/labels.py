@@ -33,7 +33,7 @@ def counts(tokens: Tokens, part: str) -> dict[str, int]:
     labels: list[str] = list(getattr(tokens.learner, "labels", ()))
     if tokens.recipe.task.chooses == "place":
         strata = [str(tokens.recipe.task.stratum(row)) for row in tokens.gathered.rows[part]]
-        return {name: strata.count(name) for name in sorted(set(strata))}
+        return {name: strata.count(name) for name in sorted(set(strata))} if len(set(strata)) > 1 else {}
     if not labels:
         return {}
     if tokens.recipe.task.chooses == "word" and tokens.recipe.task.scheme != "plain":
@@ -69,7 +69,7 @@ def balance(tokens: Tokens) -> Finding:
     """How unequal labels are, and what saying the commonest alone would score."""
     found = counts(tokens, "train")
     if not found:
-        return left_out(f"task={tokens.recipe.task.name} has no labels")
+        return left_out(f"task={tokens.recipe.task.name} has no labels to tell apart here")
     total = max(sum(found.values()), 1)
     common = max(found, key=lambda name: found[name])
     told = {name: number for name, number in found.items() if number} or found
@@ -89,7 +89,7 @@ def rare_labels(tokens: Tokens) -> Finding:
     """Labels with too few training rows to learn from."""
     found = counts(tokens, "train")
     if not found:
-        return left_out(f"task={tokens.recipe.task.name} has no labels")
+        return left_out(f"task={tokens.recipe.task.name} has no labels to tell apart here")
     few = {name: number for name, number in sorted(found.items(), key=lambda item: item[1]) if number < FEWEST}
     told = ", ".join(f"{name} ({number:,})" for name, number in list(few.items())[:SHOWN]) + (", ..." if len(few) > SHOWN else "")
     warnings = [f"{count(len(few), 'label')} with fewer than {FEWEST} {unit(tokens)}s to learn from: {told}"] if few else []
@@ -101,7 +101,7 @@ def missing_labels(tokens: Tokens) -> Finding:
     """Labels that are trained and never measured."""
     trained = {name for name, number in counts(tokens, "train").items() if number}
     if not trained or "validation" not in tokens.parts:
-        return left_out("no validation rows" if trained else f"task={tokens.recipe.task.name} has no labels")
+        return left_out("no validation rows" if trained else f"task={tokens.recipe.task.name} has no labels to tell apart here")
     measured = {name for name, number in counts(tokens, "validation").items() if number}
     missing = sorted(trained - measured)
     told = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
