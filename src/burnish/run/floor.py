@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.core import shelf
+from burnish.core.errors import BurnishError
 from burnish.recipe import Recipe
 from burnish.run.surveying import Survey, rows_of
 
@@ -82,20 +83,23 @@ def key(recipe: Recipe) -> str:
 def measured(recipe: Recipe, found: Survey) -> int | None:
     """Trains the small model in a process of its own; None where it cannot be made or trained."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         try:
-            small_model(found, folder / "model")
-            rows = rows_of(found, ROWS)
-            for part, chosen in (("train", rows), ("watched", rows[:WATCHED])):
-                (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
-            (folder / "recipe.json").write_text(json.dumps(small_recipe(recipe, folder)), encoding="utf-8")
+            prepare(recipe, found, Path(name))
             program = "import sys; from burnish.run.bare import tell; tell(sys.argv[1])"
-            done = subprocess.run(
-                [sys.executable, "-c", program, name], capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=name
-            )
+            command = [sys.executable, "-c", program, name]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=name)
             return int(done.stdout.strip().splitlines()[-1])
-        except (OSError, ValueError, IndexError, TypeError, KeyError, RuntimeError, subprocess.SubprocessError):
+        except (BurnishError, OSError, ValueError, IndexError, TypeError, KeyError, RuntimeError, subprocess.SubprocessError):
             return None
+
+
+def prepare(recipe: Recipe, found: Survey, folder: Path) -> None:
+    """Writes the small model, some rows, and the recipe that trains on them."""
+    small_model(found, folder / "model")
+    rows = rows_of(found, ROWS)
+    for part, chosen in (("train", rows), ("watched", rows[:WATCHED])):
+        (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen), encoding="utf-8")
+    (folder / "recipe.json").write_text(json.dumps(small_recipe(recipe, folder)), encoding="utf-8")
 
 
 def small_model(found: Survey, folder: Path) -> None:
