@@ -2,12 +2,13 @@
 # make test   the quick tests, as CI runs them
 # make slow   what takes longer: kills at random moments, real data
 # make bench  Burnish beside Trainer, TRL and pipelines, in turns: make bench DATA=folder of data sets
+# make predictions  what burnish plan foretells beside what comes, for 18 recipes: docs/predictions.md
 # make lint   style and types
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test slow bench lint setup clean
+.PHONY: demo test slow bench predictions lint setup clean
 
 setup: .venv/.ready
 
@@ -36,6 +37,9 @@ slow: setup
 bench: setup
 	@test -n "$(DATA)" || { echo "make bench DATA=FOLDER, a folder of data sets (see benchmarks/README.md)"; exit 1; }
 	$(BIN)/python benchmarks/speed $(DATA)
+
+predictions: setup
+	$(BIN)/python benchmarks/predictions.py --again
 
 lint: setup
 	$(BIN)/ruff check .
