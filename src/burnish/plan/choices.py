@@ -66,7 +66,7 @@ class Choice:
 
 def chosen(way: Way, work: Work, machine: Machine, process: int) -> Choice:
     """A way's memory on each device of a machine, and whether that is enough."""
-    taken = memory(work, process if machine.kind == "cpu" else DRIVER if machine.kind == "cuda" else 0, machine.devices)
+    taken = memory(work, DRIVER if machine.kind == "cuda" else process, machine.devices)
     return Choice(way, work, taken, taken.peak <= machine.usable)
 
 

@@ -211,7 +211,7 @@ def evaluation_bytes(work: Work) -> int:
     passing = (SCATTERED if here else 1) * passing + (unpacked_bytes(work) if here else work.weights.widest)
     if not work.vocabulary_scores:
         return passing
-    rows = chunk(positions, shape.vocabulary) if work.deferred else positions
+    rows = chunk(math.ceil(work.read_share * positions), shape.vocabulary) if work.deferred else positions
     return passing + 2 * rows * shape.vocabulary * FLOAT
 
 

@@ -93,7 +93,7 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     parts = parameters.parts(model, place, inner.config)
     device = "cpu" if where.kind == "cpu" else "cuda"
-    process = process_bytes(recipe, surveyed, lambda message: emit(Noted(message))) if device == "cpu" else 0
+    process = process_bytes(recipe, surveyed, lambda message: emit(Noted(message))) if where.kind != "cuda" else 0
     work = work_of(recipe, surveyed, device)
     found, seen = [choices.chosen(AS_WRITTEN, work, where, process)], [recipe]
     for number, way in enumerate(WAYS[1:], start=1):
