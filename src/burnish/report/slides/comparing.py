@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from burnish.core.errors import count
 from burnish.report import wording
-from burnish.report.collect import Record, mapping
+from burnish.report.collect import Record
 from burnish.report.slides import telling
-from burnish.report.slides.outcomes import escaped, results
+from burnish.report.slides.outcomes import fronts, results, watched
 from burnish.report.slides.outline import DISCUSSION, INTRODUCTION, METHODOLOGY, Grid, Outline, Slide, Values
-from burnish.report.versus import tables, words
+from burnish.report.versus import courses, tables, words
 from burnish.report.versus.page import commands, warnings
 from burnish.report.versus.reading import Estimate, Versus
 from burnish.report.wording import NONE, decimal, duration, integer, memory, spoken
@@ -22,7 +22,7 @@ KEYS = (
 def outline(versus: Versus) -> Outline:
     """The slides of a comparison, as far as there is something to show on them."""
     made = [*introduction(), *methodology(versus), *results(versus), *discussion(versus)]
-    notes = noted(versus)
+    notes = noted()
     told = [Slide(s.key, s.section, s.title, s.text, s.exhibit, [*s.notes, *notes.get(s.key, [])]) for s in made]
     return Outline(versus.name, told, values(versus), KEYS)
 
@@ -66,6 +66,9 @@ def values(versus: Versus) -> Values:
         "spent": spent(versus),
         "warnings": warnings(versus) or ["No warning was given and no run failed."],
         "limits": limits(versus, models),
+        "recipes": ", ".join(dict.fromkeys(system.recipe for system in versus.systems if system.recipe)) or NONE,
+        "curves": courses.title_of(watched(versus)) if watched(versus) else NONE,
+        **fronts(versus),
         "machine": telling.machine_told(environment),
         "versions": telling.versions_told(environment) or NONE,
         "commands": commands(versus) or [NONE],
@@ -89,7 +92,7 @@ def introduction() -> list[Slide]:
             INTRODUCTION,
             "Context",
             [
-                "A model that was trained on large general text is adapted to a task with little data: to {goal}.",
+                "A model learns a task from little data: to {goal}.",
                 "There is more than one way to do that. They differ in what they cost, and may differ in what they give.",
                 "A single run says little: another seed, or other test rows, would have given another number.",
             ],
@@ -198,13 +201,11 @@ def spent_grid(versus: Versus) -> Grid:
     return Grid(columns, lines, numbers=frozenset(range(1, len(columns))))
 
 
-def noted(versus: Versus) -> dict[str, list[str]]:
+def noted() -> dict[str, list[str]]:
     """What the speaker finds below the slides."""
-    files = [system.recipe for system in versus.systems if system.recipe]
-    recipes = list(dict.fromkeys(wording.plain(mapping({"recipe": name}).get("recipe")) for name in files))
     return {
         "title": ["Made with:", "{commands}"],
-        "training": [f"Recipes: {escaped(', '.join(recipes))}", "{versions}", "{machine}"],
+        "training": ["Recipes: {recipes}", "{versions}", "{machine}"],
         "results": ["Measured: {metric} on {measured_rows}, {seeds}.", "{progress}.", "{commands}"],
         "measuring": ["The formulas stand in docs/statistics.md."],
         "spent": ["{machine}", "{versions}"],

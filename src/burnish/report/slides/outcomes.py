@@ -30,19 +30,10 @@ def results(versus: Versus) -> list[Slide]:
         text = "Each minus {baseline}, with intervals at {level}. Where one crosses the line at 0, no difference is shown."
         made.append(Slide("differences", RESULTS, "Differences to the baseline", [text], differences_spots(versus)))
     made += cost_slides(versus)
-    for name in (versus.metric, "loss", courses.TRAINING):
-        found = courses.courses(versus, name)
-        if found:
-            made.append(
-                Slide(
-                    "curves",
-                    RESULTS,
-                    f"Learning curves: {courses.title_of(name).lower()}",
-                    ["Mean over seeds."],
-                    curves(versus, found, name),
-                )
-            )
-            break
+    followed = watched(versus)
+    if followed:
+        chart = curves(versus, courses.courses(versus, followed), followed)
+        made.append(Slide("curves", RESULTS, "Learning curves", ["{curves}, mean over seeds."], chart))
     table = tables.metrics_table(versus)
     if table and len(table.columns) > 2:
         grid = Grid([column.name for column in table.columns], table.rows, numbers=frozenset(range(1, len(table.columns))))
@@ -113,14 +104,20 @@ def cost_slides(versus: Versus) -> list[Slide]:
         name = charts.COSTS[cost][0]
         wide = min(paids) > 0 and max(paids) > 8 * min(paids)
         cloud = Cloud(points, ends, f"{name} ({unit_name})", spoken(versus.metric), wide, "General" if wide else form)
-        text = f"On the front, where none is both better and cheaper: {words.listed(sorted(best), 5)}."
-        made.append(Slide(f"cost_{cost}", RESULTS, f"Quality against {name}", [escaped(text)], cloud))
+        text = f"On the front, where none is both better and cheaper: {{front_{cost}}}."
+        made.append(Slide(f"cost_{cost}", RESULTS, f"Quality against {name}", [text], cloud))
     return made
 
 
-def escaped(text: str) -> str:
-    """A text in which braces are braces."""
-    return text.replace("{", "{{").replace("}", "}}")
+def fronts(versus: Versus) -> dict[str, str]:
+    """`front_time` and its like: the systems that no other beats in quality and that cost."""
+    found = {cost: sorted(charts.front(versus, cost)) for cost in COSTS}
+    return {f"front_{cost}": words.listed(names, 5) if names else NONE for cost, names in found.items()}
+
+
+def watched(versus: Versus) -> str:
+    """What of the course of training is shown: the metric on validation rows, else their loss, else that of training; empty without any."""
+    return next((name for name in (versus.metric, "loss", courses.TRAINING) if courses.courses(versus, name)), "")
 
 
 def curves(versus: Versus, found: dict[str, courses.Course], metric: str) -> Curves:
@@ -142,7 +139,7 @@ def classes_slide(versus: Versus, classes: TableView) -> Slide:
     text = "Mean over runs."
     if len(lines) > MOST_CLASSES:
         lines = sorted(lines, key=lambda line: -apart(line[1:]))[:MOST_CLASSES]
-        text = f"Mean over runs. The {MOST_CLASSES} of {len(classes.rows) + classes.left_out} classes on which these systems differ most."
+        text = f"Mean over runs. The {MOST_CLASSES} classes on which these systems differ most."
     grid = Grid([columns[place] for place in kept], lines, numbers=frozenset(range(1, len(kept))))
     return Slide("classes", RESULTS, classes.title, [text], grid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ MOST_MATRIX = 10
 MOST_ROWS = 24
 SPENT = ("Ended", "Steps", "Epochs", "Weights kept", "Time", "Samples per second", "Computation", "Peak memory")
 KEYS = (
-    "title", "context", "problem", "data", "labels", "model", "training", "results", "loss", "metric", "before", "examples", "classes",
+    "title", "context", "problem", "data", "labels", "model", "training", "results", "loss", "metric", "before", "example_1", "example_2", "examples", "classes",
     "confusion", "mistakes", "meaning", "failures", "limits", "spent",
 )  # fmt: skip
 
@@ -45,7 +46,7 @@ def main_result(record: Record) -> dict[str, Any]:
 def values(record: Record) -> Values:
     """What the {names} stand for."""
     plan, summary = record.plan, record.summary or {}
-    told, counted = contents.headline(record), contents.all_parameters(record.plan)
+    told, counted, compared = contents.headline(record), contents.all_parameters(record.plan), comparison(record)
     metrics = [f"{name} {value}" for name, value in told.metrics] if told else []
     return {
         "name": record.name,
@@ -53,11 +54,13 @@ def values(record: Record) -> Values:
         "goal": telling.goal(str(plan.get("task") or "")),
         "model": plain(plan.get("model")),
         "method": plain(plan.get("method")),
+        "start": start(record),
         "rows": telling.rows_told(mapping(record.data.get("parts"))),
         "balance": telling.balance(record),
         "story": contents.sentence(record),
         "result": ", ".join(metrics) or "nothing has been measured yet",
         "origin": told.origin if told else NONE,
+        "compared": compared.origin if compared else NONE,
         "uncertainty": uncertainty(record),
         "share": percent(counted["share"]),
         "trainable": integer(counted["trainable"]),
@@ -82,7 +85,7 @@ def introduction() -> list[Slide]:
             INTRODUCTION,
             "Context",
             [
-                "{model} has learned from large general text. Here it is adapted to a task of its own, with {rows}.",
+                "{start} Here it learns a task of its own, with {rows}.",
                 "How: {method}; {trainable} of its {total} parameters learn ({share}).",
             ],
         ),
@@ -172,22 +175,14 @@ def before_and_after(record: Record) -> list[Slide]:
     made = []
     if compared.metrics:
         grid = Grid(["", "before", "after", "change"], compared.metrics, numbers=frozenset({1, 2, 3}))
-        made.append(
-            Slide("before", RESULTS, "Before and after training", [compared.origin.replace("{", "{{").replace("}", "}}") + "."], grid)
-        )
+        made.append(Slide("before", RESULTS, "Before and after training", ["{compared}."], grid))
     cards = [card for shown in compared.samples for card in shown.cards][:MOST_SAMPLES]
-    lines = []
-    for card in cards:
-        lines.append(["prompt", telling.facing(card.prompt.start + card.prompt.end, 220)])
-        lines += [[answer.title, telling.facing(answer.passage.start, 220) or "(nothing)"] for answer in card.answers]
-        lines += [["reference", telling.facing(card.reference.start, 160)]] if card.reference.start else []
-    if lines:
-        strong = frozenset(place for place, line in enumerate(lines) if line[0] == "prompt")
-        made.append(
-            Slide(
-                "examples", RESULTS, "Examples, before and after", [], Grid(["", "text"], lines, widths=(1, 6), strong=strong, whole=False)
-            )
-        )
+    for number, card in enumerate(cards, start=1):
+        lines = [["prompt", telling.facing(card.prompt.start + card.prompt.end, 260)]]
+        lines += [[answer.title, telling.facing(answer.passage.start, 260) or "(nothing)"] for answer in card.answers]
+        lines += [["reference", telling.facing(card.reference.start, 200)]] if card.reference.start else []
+        grid = Grid(["", "text"], lines, widths=(1, 6), strong=frozenset({0}), whole=False)
+        made.append(Slide(f"example_{number}", RESULTS, "An example, before and after", [], grid))
     return made
 
 
@@ -238,14 +233,22 @@ def mistakes_grid(shown: TableView) -> Grid:
     """The first mistakes: their texts, and what was said."""
     kept = [place for place, column in enumerate(shown.columns) if column.name != "row"][:5]
     rows = [[telling.facing(row[place], 150) for place in kept] for row in shown.rows[:MOST_MISTAKES]]
-    widths = [4.0 if place == kept[0] else 1.3 for place in kept]
     numbers = frozenset(at for at, place in enumerate(kept) if shown.columns[place].form == "number")
+    widths = [4.0 if at == 0 else 1.0 if at in numbers else 2.0 for at in range(len(kept))]
     return Grid([shown.columns[place].name for place in kept], rows, numbers=numbers, widths=widths, whole=False)
 
 
+def start(record: Record) -> str:
+    """What the weights were before the first step."""
+    model = plain(record.plan.get("model"))
+    fresh = model.startswith("new:") or re.search(r"^\s*from_scratch:\s*true\b", record.recipe, re.MULTILINE)
+    return f"{model} starts from random weights." if fresh else f"{model} has learned from large general text."
+
+
 def uncertainty(record: Record) -> list[str]:
-    """The standard error of an accuracy, from the number of rows: sqrt(p (1 - p) / n)."""
-    result = main_result(record)
+    """What the number of rows n leaves open of an accuracy p of rows: 1.96 sqrt(p (1 - p) / n). Of words or tokens nothing is said, for
+    those of a row are not independent."""
+    result = main_result(record) if record.plan.get("task") == "classify" else {}
     accuracy, rows = finite(mapping(result.get("metrics")).get("accuracy")), finite(result.get("rows"))
     if accuracy is None or not rows or not 0 <= accuracy <= 1:
         return []
@@ -270,7 +273,7 @@ def discussion(record: Record) -> list[Slide]:
     """What can be said, what failed, limits, cost."""
     facts = [fact for fact in contents.facts(record) if fact[0] in SPENT]
     return [
-        Slide("meaning", DISCUSSION, "What can be said", ["{result}, measured on {origin}.", "{uncertainty}", "{limits}"]),
+        Slide("meaning", DISCUSSION, "What can be said", ["On {origin}: {result}.", "{uncertainty}", "{limits}"]),
         Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
         Slide("spent", DISCUSSION, "Cost", [], telling.pairs_grid(facts) if facts else None, ["{machine}", "{versions}", "{command}"]),
     ]
