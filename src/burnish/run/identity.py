@@ -18,6 +18,8 @@ from burnish.run.environment import version
 
 VERSIONS = ("burnish", "torch", "transformers")
 IDENTITY = "identity.json"
+UNDECIDING = {"run", "sweep", "track"}
+"""Sections of a recipe that decide nothing of what a run comes to."""
 
 
 def identity(recipe: Recipe) -> str:
@@ -28,7 +30,7 @@ def identity(recipe: Recipe) -> str:
     transformers. A test file is known by its name alone, for it is closed until the weights are chosen. The machine is left out: it
     decides the last bits, and how long it takes.
     """
-    content = recipe.model_dump(mode="json", exclude={"run", "sweep", "track"})
+    content = recipe.model_dump(mode="json", exclude=UNDECIDING)
     test = content["data"].pop("test")
     whole = {"recipe": contained(content), "test": test, "versions": {name: version(name) for name in VERSIONS}}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

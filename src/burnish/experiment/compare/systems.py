@@ -16,6 +16,7 @@ from burnish.data.spec import held_out
 from burnish.recipe import Recipe, load
 from burnish.recipe.reading import overridden
 from burnish.recipe.search import usual
+from burnish.run.identity import UNDECIDING
 
 NAMED = {"model", "task", "method", "optimizer", "schedule", "loss", "control", "distill", "data.order"}
 """Keys whose value says by itself what it is."""
@@ -71,7 +72,7 @@ def distinct(found: Sequence[System]) -> list[System]:
         raise BurnishError("a comparison needs two systems: name two recipes, or let one vary (--vary method=full,lora).")
     seen: dict[Any, System] = {}
     for system in found:
-        for key in (("folder", system.folder.lower()), ("recipe", system.recipe.model_dump_json(exclude={"run", "sweep"}))):
+        for key in (("folder", system.folder.lower()), ("recipe", system.recipe.model_dump_json(exclude=UNDECIDING))):
             other = seen.setdefault(key, system)
             if other is not system:
                 raise BurnishError(
