@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from cases import CASES, recipe_of
 
 from burnish.experiment.compare.results import Measured, records_of
 from burnish.run import train
+from cases import CASES, recipe_of
 
 UNTOLD = {"bleu", "chrf", "length_ratio", "copied_ngrams", "ended"}
 """Of all texts together, or of what is not in the records."""
