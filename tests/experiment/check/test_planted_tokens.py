@@ -223,7 +223,7 @@ def test_a_fresh_head_that_is_sure_of_something(plant: Plant, check: Check, monk
     assert done.line("first loss")["measured"]["expected"] == pytest.approx(math.log(2))
 
 
-def test_a_head_that_gives_the_answer_away_is_not_needed(plant: Plant, check: Check) -> None:
+def test_a_fresh_head_begins_as_by_guessing(plant: Plant, check: Check) -> None:
     measured = check(plant()).line("first loss")["measured"]
     assert measured["fresh"] and measured["loss"] == pytest.approx(math.log(2), rel=0.2)
 
