@@ -99,8 +99,8 @@ def test_a_gpu_gives_memory_in_blocks_and_its_driver_takes_some() -> None:
 
 def test_what_a_cpu_keeps_beside() -> None:
     packed = replace(WEIGHTS, prepacked=20 * MIB, shapes=3)
-    assert memory(work(device="cpu", weights=packed, row_counts=100)).process > 100 * MIB
-    assert memory(work(device="cpu", weights=packed, row_counts=10**6)).process < 600 * MIB
+    assert 2 * MIB < memory(work(device="cpu", weights=packed, row_counts=2)).process < 6 * MIB
+    assert memory(work(device="cpu", weights=packed, row_counts=10**6)).process < 40 * MIB
     assert memory(work(device="cpu"), process=500 * MIB).peak == memory(work(device="cpu")).peak + 500 * MIB
 
 

@@ -37,8 +37,8 @@ ROUNDED = 2 * 2**20
 SAVED = 2
 """Copies of the input embeddings that are there while they are put together of the rows that learn and the others."""
 
-KERNEL, KERNELS = 9 * 2**16, 1024
-"""Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 numbers of rows took 326 MiB), and how many it keeps."""
+KERNEL, KERNELS = 9 * 2**16, 64
+"""Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 took 326 MiB), and how many it keeps (`engine.runtime`)."""
 
 SCATTERED = 2
 """Holes that glibc keeps of what comes and goes beside what stays, in multiples of it: matrices unpacked from 4 bits for a product (a BERT
