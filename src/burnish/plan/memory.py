@@ -41,8 +41,11 @@ KERNEL, KERNELS = 9 * 2**16, 64
 """Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 took 326 MiB), and how many it keeps (`engine.runtime`)."""
 
 SCATTERED = 2
-"""Holes that glibc keeps of what comes and goes beside what stays, in multiples of it: matrices unpacked from 4 bits for a product (a BERT
-of 22.7M took 172 MiB where all its matrices are 41, twice in a step), a pass of an evaluation (92 to 150 MiB where 45 are needed at once)."""
+"""What a pass of an evaluation takes with the holes that glibc keeps of it, in multiples of what it needs at once (92 to 150 MiB for 45)."""
+
+HOLES = 3
+"""Holes of matrices that are unpacked from 4 bits for one product each, in multiples of all of them, forward and backward each (a BERT of
+22.7M, whose matrices come to 41 MiB, took 277 MiB)."""
 
 RECOMPUTED = 0.5
 """The same of activations that are computed again: 149 MiB where 308 were not kept."""
@@ -184,7 +187,7 @@ def unpacked_bytes(work: Work) -> int:
     """What matrices in few bits take on a CPU as they are unpacked one after another: each leaves a hole that smaller pieces fill, but
     for those that are so large that the system gets them back."""
     weights = work.weights
-    return weights.widest if weights.widest >= LARGE else max(weights.widest, SCATTERED * weights.unpacked)
+    return weights.widest if weights.widest >= LARGE else max(weights.widest, HOLES * weights.unpacked)
 
 
 def recomputed_bytes(work: Work) -> int:
