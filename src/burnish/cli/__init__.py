@@ -26,6 +26,27 @@ __all__ = [
     "sweeping",
 ]
 
+ORDER = [
+    "init",
+    "check",
+    "plan",
+    "train",
+    "resume",
+    "evaluate",
+    "predict",
+    "verify",
+    "compare",
+    "sweep",
+    "report",
+    "merge",
+    "find-lr",
+    "list",
+    "schema",
+]
+"""Commands as help lists them: as they are used, one after the other."""
+
+app.registered_commands.sort(key=lambda command: ORDER.index(command.name or command.callback.__name__))  # type: ignore[union-attr]
+
 
 def guarded(command: Callable[[], Any]) -> int:
     """Runs a command; what a user can mend is told on one screen, without a traceback, and gives its exit code."""

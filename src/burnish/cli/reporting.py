@@ -1,4 +1,4 @@
-"""Pages and slides of runs, of comparisons, and of runs side by side."""
+"""Pages and slides of runs, of comparisons, of runs side by side, and pages of sweeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from burnish.core.errors import BurnishError
 @app.command()
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, which are compared, or the folder of a comparison.")
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, which are compared, or the folder of a comparison or a sweep.")
     ],
     slides: Annotated[bool, typer.Option("--slides", help="Write slides.pptx too, and slides.yaml with its texts, to be edited.")] = False,
     output: Annotated[
@@ -23,8 +23,8 @@ def report(
     baseline: Annotated[str | None, typer.Option(metavar="NAME", help="Of several runs: what the others are compared with.")] = None,
     metric: Annotated[str | None, typer.Option(help="Of several runs: what is compared.")] = None,
 ) -> None:
-    """Write the page of a run or of a comparison again, or compare several runs; slides too, with --slides."""
-    from burnish.report import page, versus
+    """Write the page of a run, a comparison or a sweep again, or compare several runs; slides too, with --slides."""
+    from burnish.report import page, sweeps, versus
     from burnish.report import slides as deck
 
     if len(paths) == 1 and (baseline or metric):
@@ -33,6 +33,11 @@ def report(
         folder, output = gathered(paths, output, baseline, metric), None
     else:
         folder = paths[0]
+    if (folder / "sweep.json").is_file():
+        if slides or output:
+            raise BurnishError(f"{folder} is a sweep, whose page stands in its folder: leave --slides and --output out.")
+        print(f"report: {sweeps.write(folder)}")
+        return
     write = versus.write if versus.is_comparison(folder) else page.write
     print(f"report: {write(folder, output)}")
     if slides:

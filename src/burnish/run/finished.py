@@ -25,6 +25,7 @@ from burnish.models.load import quiet, reopened, told
 from burnish.models.quantize import Quantize
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
+from burnish.run import card
 
 Text = str | Sequence[str] | Mapping[str, Any]
 
@@ -171,6 +172,8 @@ class Run:
         keep_evaluation(self.folder, name, evaluation, self.summary.get("kept_step", 0), time.monotonic() - began)
         if part == "test" and source is None:
             self.record_test(rows, len(examples), sum(examples.cut.values()))
+        if source is None and self.quantize is None:
+            card.write(self.folder, self.recipe, self.learner.auto_class, self.summary)
         return evaluation
 
     def record_test(self, rows: Sequence[Row], examples: int, truncated: int) -> None:
