@@ -1,4 +1,4 @@
-# make demo   the main job on bundled data: train, predict, report
+# make demo   from scratch, frozen, LoRA and full over three seeds on bundled data: intervals, page, slides, predictions
 # make test   the quick tests, as CI runs them
 # make slow   what takes longer: kills at random moments, real data
 # make bench  Burnish beside Trainer, TRL and pipelines, in turns: make bench DATA=folder of data sets
@@ -22,11 +22,11 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	@$(BIN)/burnish train recipes/classify.yaml run=runs/demo --overwrite
+	@$(BIN)/burnish compare recipes/demo/*.yaml --baseline full --seeds 3 --processes 2 -o runs/demo
+	@$(BIN)/burnish report runs/demo --slides
 	@echo
 	@printf '%s\n' "It has been two weeks and still no parcel." "I was charged twice for one candle." "Do the garden shears suit left-handed people?" \
-	  | $(BIN)/burnish predict runs/demo --table
-	@echo "report: $(CURDIR)/runs/demo/report/index.html"
+	  | $(BIN)/burnish predict runs/demo/runs/full/seed-0 --table
 
 test: setup
 	$(BIN)/python -m pytest
