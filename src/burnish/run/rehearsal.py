@@ -33,7 +33,7 @@ from burnish.plan import flops
 from burnish.plan.time import Rates
 from burnish.run.blueprint import two_sided
 
-SECONDS = 2.0
+SECONDS = 1.5
 """For which steps are rehearsed, at most (but for the first of them)."""
 
 STEPS = 4
@@ -151,26 +151,26 @@ def unchanged(step: Step) -> Iterator[None]:
 def stepping(stage: Stage, total_steps: int | None) -> float:
     """Seconds an operation of forward and backward, by batches of ordinary size; a first micro-batch warms up and is not counted.
 
-    Where whole steps take too long to be tried, the micro-batches of one are, as far as time goes.
+    Steps are tried whole, for what comes but once in each (new gradients) counts too; where one takes too long, some of its micro-batches.
     """
+    step = stage.step
     numbers = ordinary(stage, 1 + (STEPS if total_steps is None else min(STEPS, max(1, total_steps // 8))))
-    first, *others = numbers
-    prepared = stage.step.preparation(first, stage.order.batch(first), stage.step.budget)
-    pieces = [replace(prepared, groups=[group], batches=[batch]) for group, batch in zip(prepared.groups, prepared.batches, strict=True)]
-    timed(stage, pieces[0])
-    found, began = [timed(stage, pieces[-1])], time.monotonic()
-    if found[0] * stage.operations(first) > SECONDS / 3:
-        for piece in pieces[1:-1]:
-            if time.monotonic() - began > SECONDS:
-                break
-            found.append(timed(stage, piece))
-        return float(np.median(found))
-    whole = list[float]()
-    for number in others or [first]:
+    prepared = step.preparation(numbers[0], stage.order.batch(numbers[0]), step.budget)
+    timed(stage, first_of(prepared, 1))
+    expected = timed(stage, first_of(prepared, 1)) * stage.operations(numbers[0])
+    if expected > 2 * SECONDS:
+        return timed(stage, first_of(prepared, max(2, int(len(prepared.groups) * SECONDS / expected))))
+    whole, began = list[float](), time.monotonic()
+    for number in numbers[1:] or numbers:
         if whole and time.monotonic() - began > SECONDS:
             break
-        whole.append(timed(stage, stage.step.preparation(number, stage.order.batch(number), stage.step.budget)))
+        whole.append(timed(stage, step.preparation(number, stage.order.batch(number), step.budget)))
     return float(np.median(whole))
+
+
+def first_of(prepared: Prepared, number: int) -> Prepared:
+    """A batch of so many of its micro-batches."""
+    return replace(prepared, groups=prepared.groups[:number], batches=prepared.batches[:number])
 
 
 def timed(stage: Stage, prepared: Prepared) -> float:
