@@ -194,7 +194,7 @@ class Session:
         self.clock.add("loading", time.monotonic() - began)
         self.forecast = (self.folder.read("plan.json") or {}).get("forecast")
         if self.forecast is None and self.progress.step == 0 and self.parts.recipe.engine.forecast:
-            with self.clock.spending("loading"):
+            with self.clock.spending("loading"), self.parts.runtime.tidied():
                 self.forecast = foretold(self.parts, self.step, self.order, self.plan, self.folder.path, self.clock.spent, note)
 
     def record(self, recipe: Recipe) -> None:
