@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from burnish.core.errors import disk_errors
 
 app = typer.Typer(
     name="burnish",
@@ -31,6 +35,8 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 Int8 = Annotated[bool, typer.Option("--int8", help="Hold the weights in 8 bits (LLM.int8): a quarter of their memory, close results.")]
 
+Findings = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write what was found as JSON too; - prints it alone.")]
+
 
 def console(error: bool = False) -> Any:
     from rich.console import Console
@@ -42,3 +48,17 @@ def display(error: bool = False) -> Any:
     from burnish.terminal import Display
 
     return Display(console(error))
+
+
+def conclude(found: Any, output: str | None, show: Callable[[Any, Any], None]) -> None:
+    """Shows what was found, or writes it as JSON where that was asked for; exit code 1 where something did not pass."""
+    text = json.dumps(found.to_json(), indent=2, ensure_ascii=False)
+    if output == "-":
+        print(text)
+    else:
+        show(console(), found)
+        if output is not None:
+            with disk_errors(f"Writing {output}"):
+                Path(output).write_text(text + "\n", encoding="utf-8")
+    if not found.passed:
+        raise typer.Exit(1)
