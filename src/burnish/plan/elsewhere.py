@@ -54,7 +54,11 @@ def forecast_on(work: Work, machine: Machine, utilisation: float = UTILISATION) 
         limit=work.limit,
     )
     kind = "16-bit" if half else "fp32"
-    how = f"at {utilisation:.0%} of the {peak / 1e12:,.4g} TFLOP/s ({kind}) of {machine.name}, as wide models reach; nothing was measured there"
+    whose = f"{peak / 1e12:,.4g} TFLOP/s"
+    if machine.kind == "cpu":
+        how = f"at {utilisation:.0%} of the {whose} at which this machine multiplies large matrices; no step was tried"
+    else:
+        how = f"at {utilisation:.0%} of the {whose} ({kind}) of {machine.name}, as wide models reach; nothing was measured there"
     return forecast(counted, rates, {}, how)
 
 
