@@ -31,25 +31,27 @@ TIME, MEMORY = 0.2, 0.1
 """How far a prediction may be from what comes."""
 
 SCRATCH = "model={name: new:llama, tokenizer: bundled:tokenizer, config: {hidden_size: 384, num_hidden_layers: 8, num_attention_heads: 6, intermediate_size: 1024}}"
+SHORT = ("train.duration=2ep",)
+
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "classify": ("classify", ()),
-    "tag": ("tag", ("train.duration=3ep",)),
-    "answer": ("answer", ("train.duration=3ep",)),
-    "fill": ("fill", ("train.duration=2ep",)),
-    "rewrite": ("rewrite", ("train.duration=9ep", "train.evaluate_every=3ep")),
-    "continue": ("continue", ()),
-    "chat": ("chat", ()),
-    "classify, LoRA": ("classify", ("method=lora",)),
-    "classify, freeze 4 of 6": ("classify", ("method={name: freeze, blocks: 4}", "train.duration=8ep")),
-    "classify, head": ("classify", ("method=head", "train.duration=20ep")),
-    "classify, checkpointing": ("classify", ("train.checkpoint_blocks=1",)),
-    "classify, QLoRA nf4": ("classify", ("method=lora", "model.quantize=nf4")),
-    "classify, from scratch": ("classify", ("model.from_scratch=true",)),
-    "classify, batch 128": ("classify", ("train.batch_size=128", "train.micro_batch=64")),
-    "classify, padded": ("classify", ("engine.savings.unpadded=false",)),
-    "classify, 8-bit AdamW": ("classify", ("optimizer.name=adamw8bit",)),
-    "classify, update in backward": ("classify", ("train.in_backward=true", "train.max_grad_norm=null")),
-    "continue, Llama of 15M": ("continue", (SCRATCH, "train.duration=3ep")),
+    "classify": ("classify", SHORT),
+    "classify, LoRA": ("classify", (*SHORT, "method=lora")),
+    "classify, freeze 4 of 6": ("classify", (*SHORT, "method={name: freeze, blocks: 4}")),
+    "classify, head": ("classify", ("train.duration=8ep", "method=head")),
+    "tag": ("tag", SHORT),
+    "answer": ("answer", SHORT),
+    "fill": ("fill", ("train.duration=1ep",)),
+    "rewrite": ("rewrite", ("train.duration=3ep", "train.evaluate_every=3ep")),
+    "continue": ("continue", ("train.duration=1ep",)),
+    "chat": ("chat", SHORT),
+    "classify, checkpointing": ("classify", (*SHORT, "train.checkpoint_blocks=1")),
+    "classify, QLoRA nf4": ("classify", (*SHORT, "method=lora", "model.quantize=nf4")),
+    "classify, from scratch": ("classify", (*SHORT, "model.from_scratch=true")),
+    "classify, batch 128": ("classify", (*SHORT, "train.batch_size=128", "train.micro_batch=64")),
+    "classify, padded": ("classify", (*SHORT, "engine.savings.unpadded=false")),
+    "classify, 8-bit AdamW": ("classify", (*SHORT, "optimizer.name=adamw8bit")),
+    "classify, update in backward": ("classify", (*SHORT, "train.in_backward=true", "train.max_grad_norm=null")),
+    "continue, Llama of 15M": ("continue", (SCRATCH, "train.duration=1ep")),
 }
 """Name -> recipe, and what is changed in it."""
 
