@@ -43,6 +43,9 @@ KERNEL, KERNELS = 9 * 2**16, 64
 SCATTERED = 2
 """What a pass of an evaluation takes with the holes that glibc keeps of it, in multiples of what it needs at once (92 to 150 MiB for 45)."""
 
+BESIDE = 3
+"""Tensors as wide as the feed-forward part that an update beside a layer takes in an evaluation: itself, scaled, and added."""
+
 HOLES = 3
 """Holes of matrices that are unpacked from 4 bits for one product each, in multiples of all of them, forward and backward each (a BERT of
 22.7M, whose matrices come to 41 MiB, took 277 MiB)."""
@@ -216,6 +219,7 @@ def evaluation_bytes(work: Work) -> int:
     positions = read_at_once(work, [int(part.lengths.max()) for name, part in work.parts.items() if name != "train"])
     shape, here = work.shape, work.device == "cpu"
     passing = positions * (2 * shape.inner + 4 * shape.width + 3 * shape.attention_width) * work.itemsize
+    passing += BESIDE * positions * shape.inner * work.itemsize if work.injected else 0
     passing = (SCATTERED if here else 1) * passing + (unpacked_bytes(work) if here else work.weights.widest)
     if not work.vocabulary_scores:
         return passing

@@ -122,7 +122,7 @@ class Work:
     `batches` are the first steps of an epoch, each cut into micro-batches, each of which is the list of its examples' lengths (packed,
     or padded to its longest); `steps` all updates of the run (None where time limits it). `read_share` is the share of positions that
     head and loss look at; `row_counts` how many numbers of positions micro-batches come to over the run; `budget` the positions of a micro-batch that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
-    block is computed again. `moments_on_host` and `activations_on_host` wait beside the GPU. `operations` are those of an update,
+    block is computed again; `injected` says that a method hangs updates beside layers. `moments_on_host` and `activations_on_host` wait beside the GPU. `operations` are those of an update,
     `reading` those of the validation rows; `limit` are seconds after which the run ends, where time limits it.
     """
 
@@ -153,6 +153,7 @@ class Work:
     checkpoint_every: int | None = None
     in_backward: bool = False
     average: bool = False
+    injected: bool = False
     moments_on_host: bool = False
     activations_on_host: bool = False
     quantized: str | None = None

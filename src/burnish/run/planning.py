@@ -93,6 +93,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
         checkpoint_every=settings.checkpoint_blocks,
         in_backward=settings.in_backward,
         average=settings.ema is not None,
+        injected=inner is not model,
         moments_on_host="optimizer" in settings.offload and device != "cpu",
         activations_on_host="activations" in settings.offload and device != "cpu",
         quantized=recipe.model.quantize.name if recipe.model.quantize else None,
