@@ -38,7 +38,7 @@ SAVED = 2
 """Copies of the input embeddings that are there while they are put together of the rows that learn and the others."""
 
 KERNEL, KERNELS = 9 * 2**16, 64
-"""Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 took 326 MiB), and how many it keeps (`engine.runtime`)."""
+"""Bytes of a kernel that oneDNN keeps of a product with a weight laid out for it (600 took 326 MiB), and how many it keeps."""
 
 SCATTERED = 2
 """What a pass of an evaluation takes with the holes that glibc keeps of it, in multiples of what it needs at once (92 to 150 MiB for 45)."""

@@ -119,11 +119,13 @@ class Writing:
 class Work:
     """What a run has to do and to hold.
 
-    `batches` are the first steps of an epoch, each cut into micro-batches, each of which is the list of its examples' lengths (packed,
-    or padded to its longest); `steps` all updates of the run (None where time limits it). `read_share` is the share of positions that
-    head and loss look at; `row_counts` how many numbers of positions micro-batches come to over the run; `budget` the positions of a micro-batch that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves anything; `checkpoint_every` n-th
-    block is computed again; `injected` says that a method hangs updates beside layers. `moments_on_host` and `activations_on_host` wait beside the GPU. `operations` are those of an update,
-    `reading` those of the validation rows; `limit` are seconds after which the run ends, where time limits it.
+    `batches` are the first steps of an epoch, each cut into micro-batches, each of which is the list of its examples' lengths (packed, or
+    padded to its longest); `steps` all updates of the run (None where time limits it). `read_share` is the share of positions that head and
+    loss look at; `row_counts` how many numbers of positions micro-batches come to over the run; `budget` the positions of a micro-batch
+    that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves
+    anything; `checkpoint_every` n-th block is computed again; `injected` says that a method hangs updates beside layers. `moments_on_host`
+    and `activations_on_host` wait beside the GPU. `operations` are those of an update, `reading` those of the validation rows; `limit` are
+    seconds after which the run ends, where time limits it.
     """
 
     shape: Shape

@@ -1,7 +1,8 @@
 """What a forward pass keeps for backward, counted by autograd itself on a model without numbers.
 
 Every tensor that an operation saves is seen by a hook, and its storage counted once; parameters, which are there anyway, are not. So any
-architecture and any method is counted as it is, on torch's meta device: no memory, seconds for 80 blocks. What Burnish computes in a way of its own stands in: attention within texts, dropout that keeps a byte an element.
+architecture and any method is counted as it is, on torch's meta device: no memory, seconds for 80 blocks. What Burnish computes in a way
+of its own has stand-ins: attention within texts, dropout that keeps a byte an element.
 
 Legend: B examples, T tokens, H heads, D width of a head.
 """
@@ -220,7 +221,8 @@ def standing_in(model: Any, attention: Attention, keyed: bool) -> Iterator[None]
 
 
 def shaped(lengths: Sequence[int], packed: bool, two_sided: Sequence[int] | None) -> dict[str, torch.Tensor]:
-    """Inputs without numbers that take as many positions as a micro-batch of these lengths: of one length, where it is packed; for a model of two sides `two_sided` holds what of each length the encoder reads."""
+    """Inputs without numbers that take as many positions as a micro-batch of these lengths: of one length, where it is packed. For a
+    model of two sides `two_sided` holds what of each length the encoder reads."""
     number = len(lengths)
 
     def ids(longest: int) -> torch.Tensor:
