@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class Fused(torch.autograd.Function):
         slopes, ctx.slopes = ctx.slopes, None
         same = upstream.flatten()[0]
         if slopes is not None and bool((upstream == same).all()):
-            return None, None, None, None, *(slope.mul_(same) for slope in slopes)
+            return None, None, None, None, *(slope if slope is None else slope.mul_(same) for slope in slopes)
         score, rows, learned, hidden, surroundings = ctx.again
         with surroundings.restored():
             return None, None, None, None, *together(score, rows, learned, hidden, upstream)[1]
@@ -78,20 +79,59 @@ class Fused(torch.autograd.Function):
 
 def together(
     score: Score, rows: int, learned: Sequence[torch.Tensor], hidden: torch.Tensor, upstream: torch.Tensor | None
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
     """(S,) scores, and the gradients of `hidden` and of what is `learned`, for the slopes `upstream` (S,) or for 1 each."""
-    values, own = [], torch.empty_like(hidden)
-    sums: list[torch.Tensor] = []
-    for start in range(0, len(hidden), rows):
-        place = slice(start, start + rows)
-        with torch.enable_grad():
-            piece = hidden[place].requires_grad_()
-            found = score(piece, place)
-            total = found.sum() if upstream is None else (found * upstream[place]).sum()
-            own[place], *rest = torch.autograd.grad(total, [piece, *learned])
-        sums = [whole.add_(part) for whole, part in zip(sums, rest, strict=True)] if sums else rest
-        values.append(found.detach())
-    return torch.cat(values), [own, *sums]
+    values, own, sums = [], torch.empty_like(hidden), Sums(learned)
+    before = NOW.set(sums)
+    try:
+        for start in range(0, len(hidden), rows):
+            place = slice(start, start + rows)
+            with torch.enable_grad():
+                piece = hidden[place].requires_grad_()
+                found = score(piece, place)
+                total = found.sum() if upstream is None else (found * upstream[place]).sum()
+                own[place], *rest = torch.autograd.grad(total, [piece, *learned], allow_unused=True)
+            sums.add(rest)
+            values.append(found.detach())
+    finally:
+        NOW.reset(before)
+    return torch.cat(values), [own, *sums.found]
+
+
+class Sums:
+    """The gradients of some weights, chunk by chunk.
+
+    A layer that says that it will `take` a weight adds that weight's gradient by itself, in place, and keeps it from autograd, which
+    would make a whole gradient for each chunk.
+    """
+
+    def __init__(self, weights: Sequence[torch.Tensor]) -> None:
+        self.places = {id(weight): place for place, weight in enumerate(weights)}
+        self.found: list[torch.Tensor | None] = [None] * len(weights)
+
+    def take(self, weight: torch.Tensor) -> bool:
+        return id(weight) in self.places
+
+    def add_product(self, weight: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+        """`left` (s, E) and `right` (s, D) -> left^T right (E, D), added."""
+        place = self.places[id(weight)]
+        whole = self.found[place]
+        self.found[place] = left.t() @ right if whole is None else whole.addmm_(left.t(), right)
+
+    def add(self, parts: Sequence[torch.Tensor | None]) -> None:
+        """The gradients of a chunk that autograd has found, one for each weight."""
+        for place, part in enumerate(parts):
+            whole = self.found[place]
+            if part is not None:
+                self.found[place] = part if whole is None else whole.add_(part)
+
+
+NOW: ContextVar[Sums | None] = ContextVar("sums", default=None)
+
+
+def summing() -> Sums | None:
+    """The sums to which the chunk that is being computed belongs."""
+    return NOW.get()
 
 
 class Surroundings:

@@ -23,6 +23,7 @@ from burnish.engine.step import Step
 from burnish.engine.update import InBackward, Scaled, Update
 from burnish.losses.distillation import Distilled
 from burnish.models.dropout import Dropout
+from burnish.models.fast.accumulated import scatter_inputs, sum_outputs
 from burnish.models.fast.compiled import compile_blocks
 from burnish.models.fast.embedding import Shrinkage, SparseTable, sparse_embedding
 from burnish.models.fast.low_rank import fuse_low_rank
@@ -46,6 +47,9 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         average = next((technique for technique in techniques if isinstance(technique, Average)), None)
         techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
+    sum_outputs(parts.model)
+    if not update.moves_within:
+        scatter_inputs(parts.model)
     update.places = places(parts, optimizer)
     if recipe.engine.prepacked:
         prepack(parts.model, training=True)
