@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from burnish.losses import likelihood
 from burnish.losses.likelihood import binary_cross_entropy, cross_entropy, squared_error
 
 
@@ -48,3 +49,19 @@ def test_half_precision_is_summed_in_full() -> None:
     assert torch.allclose(cross_entropy(logits, ids), cross_entropy(logits.float(), ids))
     assert cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == 2e4
     assert binary_cross_entropy(torch.tensor([[1e4]]), torch.tensor([[0.0]])).item() == 1e4
+
+
+def test_over_a_vocabulary_its_gradient_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(6, 50, generator=draw)).requires_grad_()
+    targets, slopes = torch.randint(0, 50, (6,), generator=draw), torch.rand(6, generator=draw)
+    monkeypatch.setattr(likelihood, "MANY", 50)
+    found = cross_entropy(logits, targets)
+    assert "Likelihood" in type(found.grad_fn).__name__
+    wanted = nn.functional.cross_entropy(logits, targets, reduction="none")
+    assert torch.equal(found, wanted)
+    gradients = [torch.autograd.grad((one * slopes).sum(), logits)[0] for one in (found, wanted)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-6, atol=1e-8)
+    half = logits.detach().bfloat16().requires_grad_()
+    cross_entropy(half, targets).sum().backward()
+    assert half.grad is not None and half.grad.dtype == torch.bfloat16

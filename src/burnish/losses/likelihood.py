@@ -6,9 +6,11 @@ Legend: B examples, T tokens, S choices, C classes or labels, V vocabulary, D ta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from burnish.core.deferred import DeferredGrid
 from burnish.core.protocols import IGNORED, Choices
@@ -16,10 +18,34 @@ from burnish.core.protocols import IGNORED, Choices
 Pointwise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """A loss of single choices: logits (S, C) and targets (S,) -> (S,)."""
 
+MANY = 2**12
+"""Classes from which on a matrix more of them counts: a vocabulary's."""
+
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """-log softmax(logits)[target], in nats. `logits` (S, C), `targets` (S,) of class ids -> (S,)."""
+    if torch.is_grad_enabled() and logits.shape[1] >= MANY:
+        found: torch.Tensor = Likelihood.apply(logits.float(), targets)
+        return found
     return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+class Likelihood(torch.autograd.Function):
+    """The cross-entropy whose gradient u (softmax(logits) - [target]), u the slope, is made where the softmax is: torch makes one more
+    matrix (S, C) in between, which is zero but for the targets."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logs = logits.log_softmax(dim=-1)
+        ctx.save_for_backward(logs, targets)
+        return -logs.gather(1, targets[:, None])[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logs, targets = ctx.saved_tensors
+        found = logs.exp().mul_(slope[:, None])
+        return found.scatter_add_(1, targets[:, None], -slope[:, None]), None
 
 
 def by_example(choices: Sequence[Choices], size: int, loss: Pointwise = cross_entropy) -> torch.Tensor:
