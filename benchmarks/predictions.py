@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "answer": ("answer", SHORT),
     "fill": ("fill", ("train.duration=1ep",)),
     "rewrite": ("rewrite", ("train.duration=3ep", "train.evaluate_every=3ep")),
-    "continue": ("continue", ("train.duration=1ep",)),
+    "continue": ("continue", ("train.duration=4ep",)),
     "chat": ("chat", SHORT),
     "classify, checkpointing": ("classify", (*SHORT, "train.checkpoint_blocks=1")),
     "classify, QLoRA nf4": ("classify", (*SHORT, "method=lora", "model.quantize=nf4")),
