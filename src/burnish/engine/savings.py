@@ -42,7 +42,7 @@ class Engine(Spec):
     """What draws dropout: a hash of (seed, step, place, example, position), fast and the same however a batch is cut, or torch's generator."""
 
     prepacked: bool = True
-    """On a CPU, weights that do not learn (all, in prediction) are laid out once as its matrix products want them; held twice, up to 1 GB."""
+    """On a CPU, weights that do not learn (all, in prediction) are laid out once as its matrix products want them (held twice, up to 1 GB), and LoRA is added within them."""
 
     compile: bool = False
     """Blocks go through torch.compile: minutes at the start, faster steps on GPUs."""
