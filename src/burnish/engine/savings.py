@@ -20,7 +20,7 @@ class Savings(Spec):
     """In the last block, queries, attention's output and the feed-forward part only at positions that the head or the loss reads."""
 
     supervised_logits: bool = True
-    """A language model's scores only at positions that are supervised, in chunks that backward computes again."""
+    """A language model's scores only at positions that are supervised, in chunks, and the gradients of its tables added in place."""
 
     frozen_prefix: bool = True
     """What frozen blocks at the bottom give is computed once for each example, and kept."""

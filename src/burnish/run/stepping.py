@@ -47,9 +47,10 @@ def make_step(parts: build.Parts, course: Course, tell: build.Tell = lambda what
         average = next((technique for technique in techniques if isinstance(technique, Average)), None)
         techniques.append(Shrinkage(table, optimizer, average.share if average else None))
     update = make_update(parts, optimizer, techniques)
-    sum_outputs(parts.model)
-    if not update.moves_within:
-        scatter_inputs(parts.model)
+    if recipe.engine.savings.supervised_logits:
+        sum_outputs(parts.model)
+        if not update.moves_within:
+            scatter_inputs(parts.model)
     update.places = places(parts, optimizer)
     if recipe.engine.prepacked:
         prepack(parts.model, training=True)
