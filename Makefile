@@ -28,8 +28,9 @@ demo: setup
 	@printf '%s\n' "It has been two weeks and still no parcel." "I was charged twice for one candle." "Do the garden shears suit left-handed people?" \
 	  | $(BIN)/burnish predict runs/demo/runs/full/seed-0 --table
 
+# As many processes as cores, of one thread each: models of tests are too small for more.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
