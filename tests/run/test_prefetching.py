@@ -35,7 +35,7 @@ def recipe(tiny_bert: Path, rows_csv: Path, tmp_path: Path) -> MakeRecipe:
             "optimizer": {"name": "adamw", "lr": 3e-3},
             "dropout": {"all": 0.1},
             "train": {"duration": "7st", "batch_size": 8, "evaluate_every": "2st", "save_every": "3st", "device": "cpu", "micro_batch": 5},
-            "engine": {"savings": {"prefetch": prefetch}, "dropout": "torch"},
+            "engine": {"savings": {"prefetch": prefetch}, "dropout": "torch", "forecast": False},
             "run": str(tmp_path / name),
         }
 
