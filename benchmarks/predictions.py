@@ -110,7 +110,7 @@ def page(found: Mapping[str, Any]) -> str:
             "# Foretold and measured",
             "",
             "`burnish plan RECIPE` before, `burnish train RECIPE` after, each in a fresh process; the time of the whole command and the peak of",
-            f"its memory. CPU, {' and '.join(map(str, threads))} threads. The last column is what the run itself foretold before its first step.",
+            f"its memory. CPU, threads: {', '.join(map(str, threads))}. The last column is what the run itself foretold before its first step.",
             f"`make predictions` makes it again. Time within {TIME:.0%}: {within[0]} of {len(lines)} (median ratio {medians[0]:.2f}); memory within",
             f"{MEMORY:.0%}: {within[1]} of {len(lines)} (median ratio {medians[1]:.2f}).",
             "",
