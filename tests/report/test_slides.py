@@ -17,7 +17,7 @@ from burnish.report.slides import fitting
 from burnish.report.slides.outline import SECTIONS, Grid
 from burnish.report.slides.places import label_sides, overlap
 from burnish.report.slides.scales import Scale, linear, powers
-from burnish.report.slides.tables import pages, row_heights
+from burnish.report.slides.tables import column_widths, pages, room, row_heights
 
 EMU = 914_400
 
@@ -181,6 +181,96 @@ def test_long_tables_go_on_and_lose_no_row() -> None:
     assert all(sum(row_heights(part, 14, 6.0)) <= 4.0 for part in parts)
 
 
+LONG = "delivery_window_outside_of_the_agreed_upon_time_frame_for_business_customers"
+
+
+def test_numbers_are_never_broken_and_long_words_leave_them_room() -> None:
+    labels = [LONG, "Zurück an den Absender: Rücksendung nicht angenommen", *(f"label {place}" for place in range(8))]
+    rows = [[label, *("12" for _ in labels), "120"] for label in labels]
+    grid = Grid(["", *labels, "rows"], rows, numbers=frozenset(range(1, 12)))
+    widths = column_widths(grid, 14, 11.7)
+    assert sum(widths) == pytest.approx(11.7)
+    assert all(fitting.lines(row[place], 14, room(widths[place])) == 1 for row in rows for place in range(1, 12))
+
+
+@pytest.mark.parametrize("kind", ["classes", "confusion"])
+def test_long_labels_leave_tables_on_one_slide(tmp_path: Path, kind: str) -> None:
+    """Each table is drawn in the width at which it was found to fit."""
+    folder = make_run(tmp_path / "run")
+    path = folder / "evaluations" / "test.json"
+    content = json.loads(path.read_text())
+    labels = [LONG, "شكوى بخصوص الطلب", *(f"a label of some length, {place}" for place in range(8))]
+    classes, matrix = (next(s for s in content["sections"] if s["title"] == title) for title in ("Classes", "Confusion"))
+    classes["rows"] = [[label, 0.5, 0.25, 0.333, 16] for label in labels]
+    matrix |= {"labels": labels, "counts": [[12 if row == column else 0 for column in range(10)] for row in range(10)]}
+    path.write_text(json.dumps(content))
+    deck = opened(folder)
+    title = kind.capitalize()
+    found = [slide for slide in deck.slides if slide.shapes.title.text_frame.text == title]
+    assert len(found) == 1, [slide.shapes.title.text_frame.text for slide in deck.slides]
+    shape = next(shape for shape in found[0].shapes if shape.has_table)
+    assert shape.top + sum(row.height for row in shape.table.rows) <= 7.0 * EMU
+    cells = [[cell.text for cell in row.cells] for row in shape.table.rows]
+    assert [row[-1] for row in cells[1:]] == ["16" if kind == "classes" else "12"] * 10
+    if kind == "confusion":
+        assert cells[0][1:-1] == [str(number) for number in range(1, 11)] and cells[1][0].startswith("1 · delivery_window")
+        assert "by their numbers" in "\n".join(texts(deck))
+
+
+def test_a_matrix_of_many_labels_becomes_its_most_frequent_confusions(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    path = folder / "evaluations" / "test.json"
+    content = json.loads(path.read_text())
+    matrix = next(section for section in content["sections"] if section["title"] == "Confusion")
+    labels = [f"label {place}" for place in range(15)]
+    counts = [[8 if row == column else 0 for column in range(15)] for row in range(15)]
+    counts[3][7] = 5
+    matrix |= {"labels": labels, "counts": counts}
+    path.write_text(json.dumps(content))
+    told = next(text for text in texts(opened(folder)) if "most frequent pairs" in text)
+    assert "label 3\nlabel 7\n5" in told
+
+
+def test_weights_and_forecast_of_a_run(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    cells = [{"place": "embeddings", "role": "tokens", "parameters": 9, "learning": 0, "before": None, "after": None, "change": 0.0}]
+    blocks = [(f"block {number + 1}", 0.1 * (number + 1)) for number in range(40)]
+    cells += [
+        {"place": place, "role": "attention", "parameters": 9, "learning": 9, "before": 10.0, "after": 10.0, "change": change}
+        for place, change in blocks
+    ]
+    updates = [
+        {"module": f"m.{place}.q", "place": f"block {place}", "rank": 8, "values": [1.0], "effective_rank": 3.0 + place} for place in (1, 2)
+    ]
+    (folder / "movement.json").write_text(json.dumps({"cells": cells, "updates": updates}))
+    summary = json.loads((folder / "summary.json").read_text())
+    pair = {"predicted": 10.0, "measured": 8.0, "ratio": 1.25}
+    summary["forecast"] = {"seconds": {"steps": pair}, "total": pair, "memory": {"predicted": 2**30, "measured": 2**30, "ratio": 1.0}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    told = texts(opened(folder))
+    moved = next(text for text in told if "How far the weights moved" in text)
+    assert "block 1\n" in moved and "block 40\n" in moved and "block 2\n" not in moved, "blocks evenly chosen, the ends among them"
+    assert "1%" in moved and "40%" in moved and "rank 8" in moved and "4.0 to 5.0 directions" in moved and "4.5 on average" in moved
+    foretold = next(text for text in told if "Foretold and measured" in text)
+    assert "1.25 of the time" in foretold and "1.00 of the memory" in foretold and "10 s" in foretold and "1 GiB" in foretold
+
+
+def test_training_is_told_as_it_was_configured(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    recipe = {
+        "optimizer": {"name": "adamw", "lr": 2e-4, "betas": [0.9, 0.98]}, "schedule": {"name": "cosine", "warmup": "6%"},
+        "method": {"name": "lora", "r": 4, "targets": None}, "selective": {"layer_decay": 0.9, "head": 1.0, "l2": 0.0},
+        "dropout": {"head": 0.2, "all": None}, "train": {"seed": 3, "in_backward": True, "ema": None},
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    told = next(text for text in texts(opened(folder)) if "as configured" in text)
+    for text in ("lora, r 4", "adamw, lr 0.0002, betas 0.9 0.98", "cosine, warmup 6%", "layer decay 0.9; dropout head 0.2; in backward"):
+        assert text in told, told
+    assert "Seed\n3" in told and "ema" not in told and "l2" not in told
+    (folder / "recipe.yaml").write_text("a: [")
+    assert any("as configured" in text for text in texts(opened(folder)))
+
+
 def test_names_beside_points_cover_nothing() -> None:
     points = [(1.0 + 0.05 * place, 2.0 + 0.04 * place, place % 2 == 0) for place in range(12)]
     sides = label_sides(points, [1.2] * 12, (10.0, 4.0))
@@ -199,5 +289,7 @@ def test_scales_hold_all_values_between_round_ends(values: list[float]) -> None:
 
 
 def test_forms_tell_neighboring_ticks_apart() -> None:
+    assert linear([0.0, 13.0], spare=0, least=1).step == 5, "there is no step 2.5"
+    assert linear([0.0, 3.0], spare=0, least=1).step == 1 and linear([1.0, 400.0], spare=0, least=1).step == 100
     assert [Scale(0, 1, step).form for step in (0.25, 0.2, 5, 2.5, 2000, 0.005)] == ["0.00", "0.0", "0", "0.0", "#,##0", "0.000"]
     assert powers([21.0, 240.0]) == Scale(10.0, 1000.0, 10.0, True)

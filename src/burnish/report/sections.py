@@ -84,11 +84,11 @@ class OtherView:
     kind: str = field(default="other")
 
 
-def view(section: Any) -> TableView | MatrixView | SamplesView | OtherView:
-    """The view of one recorded section."""
+def view(section: Any, most_labels: int = MOST_LABELS) -> TableView | MatrixView | SamplesView | OtherView:
+    """The view of one recorded section. A matrix of more than `most_labels` labels is a table of its confusions."""
     content = mapping(section)
     if content.get("kind") == "matrix":
-        return matrix_view(content)
+        return matrix_view(content, most_labels)
     if content.get("kind") == "table":
         return table_view(content)
     if content.get("kind") == "samples":
@@ -127,14 +127,14 @@ def clipped(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " …"
 
 
-def matrix_view(content: dict[str, Any]) -> MatrixView | TableView:
-    """A recorded matrix as a heat map, or as a table of confusions where it has more than `MOST_LABELS` labels."""
+def matrix_view(content: dict[str, Any], most_labels: int = MOST_LABELS) -> MatrixView | TableView:
+    """A recorded matrix as a heat map, or as a table of confusions where it has more than `most_labels` labels."""
     labels = [plain(label) for label in sequence(content.get("labels"))]
     lines = [[finite(value) or 0.0 for value in sequence(line)] for line in sequence(content.get("counts"))]
     counts = [[line[place] if place < len(line) else 0.0 for place in range(len(labels))] for line in lines[: len(labels)]]
     title = plain(content.get("title") or "Matrix")
     row_name, column_name = plain(content.get("row_name") or "row"), plain(content.get("column_name") or "column")
-    if len(labels) > MOST_LABELS:
+    if len(labels) > most_labels:
         return confusions(title, labels, counts, (row_name, column_name))
     rows = []
     for place, (label, line) in enumerate(zip(labels, counts, strict=False)):

@@ -24,6 +24,8 @@ TEXT_SIZES = (26, 24, 22, 20, 18, 16)
 LEAD_SIZES = (22, 20, 18, 16)
 LEAD_ROOM = 1.35
 """Inches at most for the texts above a table or chart."""
+INSET = 0.1
+"""Inches by which tables and charts stand in, so that they begin where the texts do."""
 SECTIONS_URI = "{521415D9-36F7-43E2-AB2F-B90AF26B5E84}"
 P14 = "http://schemas.microsoft.com/office/powerpoint/2010/main"
 
@@ -84,7 +86,7 @@ def content_pages(deck: Any, slide: Slide, name: str) -> list[Any]:
     if not isinstance(slide.exhibit, Grid):
         return [content_page(deck, slide, name, slide.exhibit, "")]
     room = BODY - lead_height(slide)
-    parts = pages(slide.exhibit, INNER, room)
+    parts = pages(slide.exhibit, INNER - 2 * INSET, room)
     count = len(parts)
     return [
         content_page(deck, slide, name, part, f" ({number} of {count})" if count > 1 else "") for number, part in enumerate(parts, start=1)
@@ -105,7 +107,7 @@ def content_page(deck: Any, slide: Slide, name: str, exhibit: Any, suffix: str) 
         put(page.placeholders[1], (EDGE, TOP, INNER, down))
         write(page.placeholders[1], shown, size, bullets=exhibit is None or len(shown) > 1)
     if exhibit is not None:
-        box = (EDGE + 0.1, TOP + down, INNER - 0.2, BODY - down)
+        box = (EDGE + INSET, TOP + down, INNER - 2 * INSET, BODY - down)
         draw_grid(page, exhibit, box) if isinstance(exhibit, Grid) else graphs.draw(page, exhibit, box)
     foot(page, name)
     add_notes(page, slide.notes)

@@ -47,7 +47,8 @@ class Scale:
 
 
 def linear(values: Sequence[float], spare: float = 0.08, least: float = 0.0) -> Scale:
-    """Round ends around all values with some room to spare, but not beyond 1 where all values are shares; ticks `least` apart or more.
+    """Round ends around all values with some room to spare, but not beyond 1 where all values are shares; ticks `least` apart or a whole
+    number of times that.
 
     >>> linear([0.2, 0.97])
     Scale(low=0.0, high=1.0, step=0.2, logarithmic=False)
@@ -57,7 +58,8 @@ def linear(values: Sequence[float], spare: float = 0.08, least: float = 0.0) -> 
     first, last = (low - spare * span if low else low), (high + spare * span if high else high)
     last += span if first == last else 0.0
     step = 10.0 ** math.floor(math.log10((last - first) / 4))
-    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (last - first) / (step * factor) <= 6)
+    whole = [factor for factor in (1, 2, 2.5, 5, 10) if not least or (step * factor / least) % 1 == 0] or [10]
+    step *= next((factor for factor in whole if (last - first) / (step * factor) <= 6), 10)
     step = max(step, least)
     digits = max(0, 2 - math.floor(math.log10(step)))
     ends = round(math.floor(first / step) * step, digits), round(math.ceil(last / step) * step, digits)

@@ -24,6 +24,10 @@ BESIDE = 2 * PADDING + 0.06
 """Inches of a column that are not text."""
 SHORT = 1.8
 """Texts shorter than this many inches are not broken into lines."""
+LONG_WORD = 2.2
+"""Inches of a column from which on a word that is longer still is broken within itself."""
+NARROWEST = 0.8
+"""Inches of a column of texts between columns of numbers that take all the room."""
 
 
 def pages(grid: Grid, across: float, down: float) -> list[Grid]:
@@ -54,7 +58,8 @@ def part(grid: Grid, first: int, last: int) -> Grid:
 
 
 def column_widths(grid: Grid, size: float, across: float) -> list[float]:
-    """Inches of each column: what its longest text needs, shrunk evenly where that is more than there is, but no column below its words."""
+    """Inches of each column: what its longest text needs; where that is more than there is, texts are broken into lines, at words as far
+    as they go, and numbers never."""
     if grid.widths:
         return [across * share / sum(grid.widths) for share in grid.widths]
     places = range(len(grid.columns))
@@ -63,15 +68,23 @@ def column_widths(grid: Grid, size: float, across: float) -> list[float]:
     if sum(wanted) <= across:
         spare = min(across - sum(wanted), 0.5 * across) / len(wanted)
         return [width + spare for width in wanted]
-    least = [
-        max(body[place] if place in grid.numbers else min(body[place], max(SHORT, longest_word(grid.rows, place, size))),
-            longest_word([grid.columns], place, size))
-        for place in places
-    ]  # fmt: skip
-    if sum(least) >= across:
-        return [across * width / sum(least) for width in least]
-    share = (across - sum(least)) / (sum(wanted) - sum(least))
-    return [low + share * (want - low) for low, want in zip(least, wanted, strict=True)]
+    least = [least_width(grid, place, size, body[place]) for place in places]
+    if sum(least) < across:
+        share = (across - sum(least)) / (sum(wanted) - sum(least))
+        return [low + share * (want - low) for low, want in zip(least, wanted, strict=True)]
+    firm = [body[place] if place in grid.numbers else NARROWEST for place in places]
+    if sum(firm) >= across:  # nothing stands as it should: a table of so many columns is none for a slide
+        return [across * width / sum(firm) for width in firm]
+    share = (across - sum(firm)) / (sum(least) - sum(firm))
+    return [low + share * (want - low) for low, want in zip(firm, least, strict=True)]
+
+
+def least_width(grid: Grid, place: int, size: float, body: float) -> float:
+    """Inches below which a column is not shrunk as long as others can be: its numbers, short texts and words of a usual length stay whole."""
+    head = min(longest_word([grid.columns], place, size), LONG_WORD)
+    if place in grid.numbers:
+        return max(body, head)
+    return max(min(body, max(SHORT, min(longest_word(grid.rows, place, size), LONG_WORD))), head)
 
 
 def longest_word(cells: Sequence[Sequence[str]], place: int, size: float) -> float:

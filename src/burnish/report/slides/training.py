@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from burnish.core.errors import count
-from burnish.report import contents, wording
+from burnish.report import contents, foretold, wording
 from burnish.report.collect import Record, finite, mapping, sequence
 from burnish.report.comparison import comparison, sections
+from burnish.report.configured import settings
 from burnish.report.curves import loss_panel, metric_panels
 from burnish.report.figures import Panel
 from burnish.report.samples import samples_of
 from burnish.report.sections import MatrixView, TableView, view
 from burnish.report.series import thinned
 from burnish.report.slides import telling
+from burnish.report.slides.movement import foretold_slide, ranks, weights_slide
 from burnish.report.slides.outline import DISCUSSION, INTRODUCTION, METHODOLOGY, RESULTS, Curves, Grid, Outline, Slide, Values
 from burnish.report.slides.palette import SERIES
 from burnish.report.wording import NONE, decimal, duration, integer, percent, plain, spoken
@@ -26,10 +29,16 @@ MOST_SAMPLES = 2
 MOST_MISTAKES = 6
 MOST_MATRIX = 10
 MOST_ROWS = 24
+MOST_PAIRS = 10
+"""Confusions that are told of a matrix that has too many labels to be shown."""
+FEW_LABELS, SHORT_LABEL, LONG_LABEL = 3, 9, 32
+"""A matrix of more labels than this, of which one has more characters than this, names them at its rows alone, cut to so many."""
+LONGEST_TEXT, LONGEST_ANSWER = 150, 60
+"""Characters of a text and of what is said of it, among the mistakes."""
 SPENT = ("Ended", "Steps", "Epochs", "Weights kept", "Time", "Samples per second", "Computation", "Peak memory")
 KEYS = (
     "title", "context", "problem", "data", "labels", "model", "training", "results", "loss", "metric", "before", "example_1", "example_2", "examples", "classes",
-    "confusion", "mistakes", "meaning", "failures", "limits", "spent",
+    "confusion", "mistakes", "weights", "meaning", "failures", "limits", "spent", "foretold",
 )  # fmt: skip
 
 
@@ -62,6 +71,8 @@ def values(record: Record) -> Values:
         "origin": told.origin if told else NONE,
         "compared": compared.origin if compared else NONE,
         "uncertainty": uncertainty(record),
+        "ranks": ranks(record),
+        "foretold": foretold.told(record),
         "share": percent(counted["share"]),
         "trainable": integer(counted["trainable"]),
         "total": integer(counted["total"]),
@@ -115,10 +126,10 @@ def methodology(record: Record) -> list[Slide]:
         ("Method", "method"), ("Duration", "duration"), ("Steps", "steps"), ("Batch size", "batch_size"), ("Longest text, tokens", "max_length"),
         ("Precision", "precision"), ("Device", "device"),
     )  # fmt: skip
-    settings = [(name, plain(plan[key])) for name, key in keys if plan.get(key) is not None]
-    if settings:
+    said = {name: plain(plan[key]) for name, key in keys if plan.get(key) is not None} | dict(settings(record.recipe))
+    if said:
         notes = ["{versions}", "{machine}", "{command}"]
-        made.append(Slide("training", METHODOLOGY, "Training, as configured", [], telling.pairs_grid(settings), notes))
+        made.append(Slide("training", METHODOLOGY, "Training, as configured", [], telling.pairs_grid(list(said.items())), notes))
     return made
 
 
@@ -142,7 +153,7 @@ def results(record: Record) -> list[Slide]:
     first = next((panel for panel in metric_panels(record) if panel), None)
     if first and any(len(line.points) > 1 for line in first.lines):
         made.append(Slide("metric", RESULTS, f"{first.title} while training", [], curves(first)))
-    return made + before_and_after(record) + shown_sections(record)
+    return made + before_and_after(record) + shown_sections(record) + weights_slide(record)
 
 
 def metrics_grid(record: Record) -> Grid | None:
@@ -191,20 +202,18 @@ def shown_sections(record: Record) -> list[Slide]:
     result = main_result(record)
     made: dict[str, Slide] = {}
     for section in sequence(result.get("sections")):
-        shown = view(section)
-        if isinstance(shown, MatrixView) and len(shown.labels) <= MOST_MATRIX:
-            made.setdefault(
-                "confusion",
-                Slide(
-                    "confusion", RESULTS, named(shown.title), [f"Rows: {shown.row_name}; columns: {shown.column_name}."], matrix_grid(shown)
-                ),
-            )
-        elif isinstance(shown, TableView) and shown.rows and any(column.name == "row" for column in shown.columns):
+        shown = view(section, MOST_MATRIX)
+        if isinstance(shown, MatrixView):
+            made.setdefault("confusion", matrix_slide(shown))
+        elif not isinstance(shown, TableView) or not shown.rows:
+            continue
+        elif mapping(section).get("kind") == "matrix":
+            grid = table_grid(replace(shown, rows=shown.rows[:MOST_PAIRS]))
+            made.setdefault("confusion", Slide("confusion", RESULTS, named(shown.title), [], grid))
+        elif any(column.name == "row" for column in shown.columns):
             made.setdefault("mistakes", Slide("mistakes", RESULTS, named(shown.title), [], mistakes_grid(shown)))
-        elif isinstance(shown, TableView) and shown.rows and len(shown.columns) <= 8:
-            numbers = frozenset(place for place, column in enumerate(shown.columns) if column.form == "number")
-            grid = Grid([column.name for column in shown.columns], shown.rows[:MOST_ROWS], numbers=numbers)
-            made.setdefault("classes", Slide("classes", RESULTS, named(shown.title), [], grid))
+        elif len(shown.columns) <= 8:
+            made.setdefault("classes", Slide("classes", RESULTS, named(shown.title), [], table_grid(shown)))
     samples = [sample for content in sections(result) for sample in samples_of(content)][:3]
     if samples and not record.before:
         lines = [[telling.facing(plain(sample.get(key) or ""), 200) for key in ("prompt", "answer", "reference")] for sample in samples]
@@ -219,23 +228,38 @@ def named(title: str) -> str:
     return title.replace("{", "{{").replace("}", "}}")
 
 
-def matrix_grid(shown: MatrixView) -> Grid:
-    """A matrix with filled cells."""
-    rows = [[label, *(cell.text for cell in cells), total] for label, cells, total in shown.rows]
+def table_grid(shown: TableView) -> Grid:
+    """The first rows of a table."""
+    numbers = frozenset(place for place, column in enumerate(shown.columns) if column.form == "number")
+    return Grid([column.name for column in shown.columns], shown.rows[:MOST_ROWS], numbers=numbers)
+
+
+def matrix_slide(shown: MatrixView) -> Slide:
+    """A matrix with filled cells. Where its labels are long the columns bear the numbers of the rows."""
+    by_number = len(shown.labels) > FEW_LABELS and max(map(len, shown.labels)) > SHORT_LABEL
+    names = [f"{number} · {telling.facing(label, LONG_LABEL)}" for number, label in enumerate(shown.labels, start=1)]
+    rows = [
+        [names[place] if by_number else label, *(cell.text for cell in cells), total]
+        for place, (label, cells, total) in enumerate(shown.rows)
+    ]
     shades = {
         (line, 1 + place): cell.opacity for line, (_, cells, _) in enumerate(shown.rows) for place, cell in enumerate(cells) if cell.text
     }
-    columns = ["", *shown.labels, "rows"]
-    return Grid(columns, rows, numbers=frozenset(range(1, len(columns))), shades=shades)
+    columns = ["", *(map(str, range(1, len(names) + 1)) if by_number else shown.labels), "rows"]
+    grid = Grid(columns, rows, numbers=frozenset(range(1, len(columns))), shades=shades)
+    said = f"Rows: {shown.row_name}; columns: {shown.column_name}{', by their numbers' if by_number else ''}."
+    return Slide("confusion", RESULTS, named(shown.title), [said], grid)
 
 
 def mistakes_grid(shown: TableView) -> Grid:
     """The first mistakes: their texts, and what was said."""
     kept = [place for place, column in enumerate(shown.columns) if column.name != "row"][:5]
-    rows = [[telling.facing(row[place], 150) for place in kept] for row in shown.rows[:MOST_MISTAKES]]
+    rows = [
+        [telling.facing(row[place], LONGEST_TEXT if at == 0 else LONGEST_ANSWER) for at, place in enumerate(kept)]
+        for row in shown.rows[:MOST_MISTAKES]
+    ]
     numbers = frozenset(at for at, place in enumerate(kept) if shown.columns[place].form == "number")
-    widths = [4.0 if at == 0 else 1.0 if at in numbers else 2.0 for at in range(len(kept))]
-    return Grid([shown.columns[place].name for place in kept], rows, numbers=numbers, widths=widths, whole=False)
+    return Grid([shown.columns[place].name for place in kept], rows, numbers=numbers, whole=False)
 
 
 def start(record: Record) -> str:
@@ -276,4 +300,5 @@ def discussion(record: Record) -> list[Slide]:
         Slide("meaning", DISCUSSION, "What can be said", ["On {origin}: {result}.", "{uncertainty}", "{limits}"]),
         Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
         Slide("spent", DISCUSSION, "Cost", [], telling.pairs_grid(facts) if facts else None, ["{machine}", "{versions}", "{command}"]),
+        *foretold_slide(record),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.report.collect import Record, finite, mapping, sequence
+from burnish.report.configured import settings
 from burnish.report.sections import Column, TableView
 from burnish.report.versus.courses import shown_metrics
 from burnish.report.versus.reading import Estimate, System, Versus
@@ -158,19 +159,22 @@ def class_values(record: Record | None, part: str) -> Iterator[tuple[str, str, f
 
 def configured(versus: Versus) -> list[tuple[str, str]]:
     """What all runs share, as configured: (name, value), those that are known."""
-    plans = [cell.record.plan for system in versus.systems for cell in system.cells if cell.record is not None]
+    records = [cell.record for system in versus.systems for cell in system.cells if cell.record is not None]
+    plans, recipes = [record.plan for record in records], [dict(settings(record.recipe)) for record in records]
     kept = (
-        ("Task", "task"), ("Model", "model"), ("Method", "method"), ("Duration", "duration"), ("Steps", "steps"),
+        ("Task", "task"), ("Model", "model"), ("Duration", "duration"), ("Steps", "steps"),
         ("Batch size", "batch_size"), ("Longest text", "max_length"), ("Precision", "precision"), ("Device", "device"),
     )  # fmt: skip
     changes = [("Changed for all", " ".join(common(versus)))] if common(versus) else []
-    return [(name, value) for name, key in kept if (value := shared([plan.get(key) for plan in plans]))] + changes
+    found = [(name, value) for name, key in kept if (value := shared([plan.get(key) for plan in plans]))]
+    names = dict.fromkeys(name for recipe in recipes for name in recipe if name != "Seed")
+    return [*found, *((name, shared([recipe.get(name, NONE) for recipe in recipes], " | ")) for name in names), *changes]
 
 
-def shared(values: Sequence[Any]) -> str:
+def shared(values: Sequence[Any], between: str = ", ") -> str:
     """One value where all agree, else all of them; nothing where none is known."""
     known = list(dict.fromkeys(integer(value) if isinstance(value, int) else str(value) for value in values if value is not None))
-    return ", ".join(known[:6]) + (", …" if len(known) > 6 else "")
+    return between.join([*known[:6], *(["…"] if len(known) > 6 else [])])
 
 
 def data_parts(versus: Versus) -> dict[str, Mapping[str, Any]]:
