@@ -17,6 +17,8 @@ from huggingface_hub.repocard import metadata_load
 import burnish
 from burnish.core import registry
 from burnish.recipe import Recipe
+from burnish.report.wording import spoken
+from burnish.run.card.origin import measured_data
 from burnish.run.training import train
 from cases import CASES, recipe_of
 
@@ -54,7 +56,8 @@ def test_each_tasks_code_runs_in_the_folder_of_the_model(
     model = request.getfixturevalue(CASES[task].model)
     run = train(recipe_of(task, model, tmp_path, train={"duration": "1st", "batch_size": 4, "device": "cpu"}))
     card = card_of(run)
-    assert card.data.pipeline_tag and card.data.library_name == "transformers" and card.data.base_model == model.name
+    assert card.data.pipeline_tag and card.data.library_name == "transformers"
+    assert card.data.base_model is None and f"the weights of `{model.name}`" in card.text, "a folder is no id of the hub"
     ran(code_of(card), run.folder.model, monkeypatch, capsys)
     assert str(tmp_path) not in card.content and "/root" not in card.content
 
@@ -68,7 +71,6 @@ def test_each_methods_code_gives_what_the_run_gives(
     code = code_of(card)
     adapted = (run.folder.model / "adapter_config.json").is_file()
     assert card.data.library_name == ("burnish" if method == "adapters" else "peft" if adapted else "transformers")
-    assert card.data.base_model_relation == ("adapter" if adapted else "finetune")
     if method == "adapters":
         ran(code, run.path, monkeypatch, capsys)
         return
@@ -85,8 +87,12 @@ def test_the_head_is_the_hubs_and_its_numbers_the_runs(recipe: MakeRecipe, rows_
     card = card_of(run)
     (result,) = {(one.dataset_split, one.task_type) for one in card.data.eval_results}
     assert result == ("test", "text-classification") and card.data.model_name == "run"
-    values = {one.metric_type: one.metric_value for one in card.data.eval_results}
-    assert values == pytest.approx(run.metrics["test"], abs=1e-6)
+    values = {one.metric_name: one.metric_value for one in card.data.eval_results}
+    assert values == pytest.approx({spoken(name): value for name, value in run.metrics["test"].items()}, abs=1e-6)
+    types = {one.metric_name: one.metric_type for one in card.data.eval_results}
+    assert (types["macro F1"], types["MCC"]) == ("f1", "matthews_correlation")
+    assert card.data.metrics == ["accuracy", "f1", "matthews_correlation"], "the hub's ids, each once"
+    assert {one.dataset_name for one in card.data.eval_results} == {rows_csv.stem}
     rows = len(rows_csv.read_text().splitlines()) - 1
     accuracy = run.metrics["test"]["accuracy"]
     told = next(line for line in card.text.splitlines() if line.startswith("| test | accuracy"))
@@ -106,11 +112,29 @@ def test_what_was_not_measured_or_is_rare_stands_among_the_limits(recipe: MakeRe
     assert "from 10 rows only" in text or re.search(r"from \d+ rows only", text)
 
 
-def test_the_license_and_the_id_of_a_local_base_come_from_its_own_card(recipe: MakeRecipe, tiny_bert: Path, tmp_path: Path) -> None:
+def test_results_are_of_the_rows_that_were_measured() -> None:
+    content = {"model": "starter:minilm", "task": {"name": "classify", "text": "text", "label": "label"}, "method": "lora"}
+    apart = Recipe.model_validate({**content, "data": {"train": "hub:ada/mail:train", "test": "hub:ada/letters:test", "validation": "10%"}})
+    assert measured_data(apart, "test") == ("ada/letters", "letters")
+    assert measured_data(apart, "validation") == ("ada/mail", "mail")
+    own = Recipe.model_validate({**content, "data": {"train": "a/news.csv", "test": "b/reviews.csv.gz"}})
+    assert measured_data(own, "test") == ("reviews", "reviews")
+
+
+def test_labels_are_shown_as_they_are(recipe: MakeRecipe, tmp_path: Path) -> None:
+    rows = tmp_path / "odd.csv"
+    rows.write_text("text,label\n" + "".join(f"a parcel {number},{('<b>x</b>', 'a```b')[number % 2]}\n" for number in range(24)))
+    card = card_of(train(recipe(data={"train": str(rows), "validation": "25%"}, train={"duration": "1st"})))
+    told = next(line for line in card.text.splitlines() if line.startswith("Labels of the training rows"))
+    assert "&lt;b&gt;x&lt;/b&gt;" in told and "<b>" not in told and r"a\`\`\`b" in told
+    assert "\n````yaml\n" in card.text and "\n````\n" in card.text, "a fence that the recipe does not close"
+
+
+def test_the_license_and_the_name_of_a_local_base_come_from_its_own_card(recipe: MakeRecipe, tiny_bert: Path, tmp_path: Path) -> None:
     import shutil
 
     base = shutil.copytree(tiny_bert, tmp_path / "private folder" / "my-base")
     (base / "README.md").write_text("---\nlicense: mit\nlanguage: [en, fr]\n---\n# Base\n")
     card = card_of(train(recipe(model={"name": str(base)}, method="lora", train={"duration": "1st"})))
-    assert card.data.license == "mit" and card.data.base_model == "my-base"
-    assert "it knows: en, fr" in card.text and "private folder" not in card.content
+    assert card.data.license == "mit" and card.data.base_model is None
+    assert "`my-base`" in card.text and "it knows: en, fr" in card.text and "private folder" not in card.content

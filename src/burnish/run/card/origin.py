@@ -23,6 +23,11 @@ def base_model(spec: Model) -> str | None:
     return Path(spec.name).name if spec.local else spec.name
 
 
+def hub_base(spec: Model) -> str | None:
+    """The hub id of the pretrained weights; None where they came from a folder: the hub refuses what is no id of its own."""
+    return base_model(spec) if spec.on_hub or spec.name.startswith(PREFIX) else None
+
+
 def base_card(spec: Model) -> dict[str, Any]:
     """What the pretrained model says of itself at the head of its own card, as far as that is on this machine."""
     path = readme(spec)
@@ -58,5 +63,20 @@ def hub_datasets(recipe: Recipe) -> list[str]:
 
 def data_name(recipe: Recipe) -> str:
     """What the training rows are called: `messages-train`, `reviews + news`."""
-    names = [Path(source.removeprefix(sources.HUB).removeprefix(sources.BUNDLED)).name for source in mixture.each(recipe.data.train)]
-    return " + ".join(name.partition(".")[0] for name in names)
+    return " + ".join(map(called, mixture.each(recipe.data.train)))
+
+
+def measured_data(recipe: Recipe, part: str) -> tuple[str, str]:
+    """(id on the hub, or name; name) of the rows of a part, which may be a share of the training rows."""
+    source = getattr(recipe.data, part, None)
+    if not isinstance(source, str) or source.strip().endswith("%"):
+        named = hub_datasets(recipe)
+        return named[0] if named else data_name(recipe), data_name(recipe)
+    name = called(source)
+    return (source.removeprefix(sources.HUB).partition(":")[0] if source.startswith(sources.HUB) else name), name
+
+
+def called(source: str) -> str:
+    """A source by its name, without folder, ending, and split."""
+    plain = source.removeprefix(sources.HUB).partition(":")[0] if source.startswith(sources.HUB) else source.removeprefix(sources.BUNDLED)
+    return Path(plain).name.partition(".")[0]

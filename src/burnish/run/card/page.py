@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import yaml
@@ -14,8 +16,8 @@ from burnish.core.secrets import redacted, without_folders
 from burnish.recipe import Recipe
 from burnish.report import contents, wording
 from burnish.report.collect import Record, collect, finite, mapping, sequence
-from burnish.run.card.origin import base_card, base_model, data_name, hub_datasets
-from burnish.run.card.results import Result, results
+from burnish.run.card.origin import base_card, base_model, data_name, hub_base, hub_datasets, measured_data
+from burnish.run.card.results import HUB_METRICS, Result, results
 from burnish.run.card.usage import Usage, usage
 
 FEW = 100
@@ -39,7 +41,7 @@ def write(folder: RunFolder, recipe: Recipe, auto: str, summary: Mapping[str, An
 
 def metadata(record: Record, recipe: Recipe, use: Usage, found: Sequence[Result]) -> dict[str, Any]:
     """The head of the card, in the hub's words; what is not known is left out."""
-    base, known = base_model(recipe.model), base_card(recipe.model)
+    base, known = hub_base(recipe.model), base_card(recipe.model)
     measured = [one for one in found if one.part == found[0].part] if found else []
     facts = {
         "license": known.get("license"),
@@ -49,7 +51,7 @@ def metadata(record: Record, recipe: Recipe, use: Usage, found: Sequence[Result]
         "library_name": use.library,
         "pipeline_tag": use.tag,
         "datasets": hub_datasets(recipe),
-        "metrics": [one.metric for one in measured if one.metric != "loss"],
+        "metrics": list(dict.fromkeys(HUB_METRICS[one.metric] for one in measured if one.metric in HUB_METRICS)),
         "tags": ["burnish", recipe.task.name, recipe.method.name],
         "model-index": [{"name": record.name, "results": [index_entry(recipe, use, measured)]}] if measured and use.tag else None,
     }
@@ -58,12 +60,14 @@ def metadata(record: Record, recipe: Recipe, use: Usage, found: Sequence[Result]
 
 def index_entry(recipe: Recipe, use: Usage, measured: Sequence[Result]) -> dict[str, Any]:
     """One entry of the hub's index of results: task, data, metrics."""
-    name = data_name(recipe)
-    data = (hub_datasets(recipe) or [name])[0]
+    data, name = measured_data(recipe, measured[0].part)
     return {
         "task": {"type": use.tag, "name": recipe.task.name},
         "dataset": {"type": data, "name": name, "split": measured[0].part},
-        "metrics": [{"type": one.metric, "value": round(one.value, 6), "name": wording.spoken(one.metric)} for one in measured],
+        "metrics": [
+            {"type": HUB_METRICS.get(one.metric, one.metric), "value": round(one.value, 6), "name": wording.spoken(one.metric)}
+            for one in measured
+        ],
     }
 
 
@@ -123,7 +127,9 @@ def data_table(record: Record) -> str:
     for name, part in mapping(record.data.get("parts")).items():
         facts = mapping(part)
         digest = wording.plain(facts.get("sha256"))[:16]
-        lines.append([name, without_folders(wording.plain(facts.get("source"))), wording.integer(facts.get("rows")), f"`{digest}`"])
+        lines.append(
+            [name, literal(without_folders(wording.plain(facts.get("source")))), wording.integer(facts.get("rows")), f"`{digest}`"]
+        )
     return markdown_table(["part", "source", "rows", "SHA-256 begins with"], lines)
 
 
@@ -132,7 +138,7 @@ def label_text(record: Record) -> str:
     counts = mapping(mapping(record.data.get("labels")).get("train"))
     if not counts:
         return ""
-    shown = [f"{label} {wording.integer(number)}" for label, number in list(counts.items())[:MOST_LABELS]]
+    shown = [f"{literal(label)} {wording.integer(number)}" for label, number in list(counts.items())[:MOST_LABELS]]
     more = f", and {len(counts) - MOST_LABELS} more" if len(counts) > MOST_LABELS else ""
     return f"Labels of the training rows: {', '.join(shown)}{more}."
 
@@ -158,7 +164,8 @@ def whole_recipe(recipe: Recipe) -> str:
     """Every hyperparameter, without the folders of the machine."""
     content = without_folders(recipe.model_dump(mode="json", exclude={"run", "track"}))
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-    return f"<details><summary>The recipe, with every default</summary>\n\n```yaml\n{text}```\n\n</details>"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"<details><summary>The recipe, with every default</summary>\n\n{fence}yaml\n{text}{fence}\n\n</details>"
 
 
 def intended(recipe: Recipe, use: Usage) -> str:
@@ -182,14 +189,23 @@ def limits(record: Record, recipe: Recipe, found: Sequence[Result]) -> Iterator[
     labels = mapping(mapping(record.data.get("labels")).get("train"))
     rare = [label for label, number in labels.items() if (finite(number) or 0) < RARE]
     if rare:
-        yield f"Few training rows (under {RARE}) have the {'label' if len(rare) == 1 else 'labels'} {', '.join(rare[:MOST_LABELS])}."
+        yield f"Few training rows (under {RARE}) have the {'label' if len(rare) == 1 else 'labels'} {', '.join(map(literal, rare[:MOST_LABELS]))}."
     language = base_card(recipe.model).get("language")
     spoken = (
         f"The pretrained model says of itself that it knows: {', '.join(map(str, sequence(language) or [language]))}. " if language else ""
     )
     yield f"{spoken}The language of the training rows was not checked, and no other language or kind of text was tested."
     yield "Not tested: robustness to typing errors and to hostile input, differences between groups of people, calibration under shift."
-    yield from (without_folders(wording.plain(warning)) for warning in sequence(record.data.get("warnings")))
+    yield from (escape(without_folders(wording.plain(warning)), quote=False) for warning in sequence(record.data.get("warnings")))
+
+
+def literal(text: str) -> str:
+    """A text of data as Markdown that shows just that: no tags, no emphasis, no links.
+
+    >>> literal("<b>late_delivery</b> *again*")
+    '&lt;b&gt;late_delivery&lt;/b&gt; \\\\*again\\\\*'
+    """
+    return re.sub(r"([\\`*\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", escape(text, quote=False))
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,28 @@ DRAWN = 500
 """Draws of the rows with replacement: the standard error is known to 3% of itself."""
 MOST_NUMBERS = 2_000_000
 """Of draws times rows: very many rows are drawn less often, for their standard error is small anyway."""
+HUB_METRICS = {
+    "accuracy": "accuracy",
+    "f1": "f1",
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+    "mcc": "matthews_correlation",
+    "exact_match": "exact_match",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "r2": "r_squared",
+    "mae": "mae",
+    "perplexity": "perplexity",
+    "bleu": "bleu",
+    "chrf": "chrf",
+    "rouge1": "rouge",
+    "rouge2": "rouge",
+    "rougeL": "rouge",
+    "rougeLsum": "rouge",
+}
+"""Metrics by the ids that the hub has for them (https://hf.co/metrics)."""
 CLOSE = 1e-4
 """How far what the records tell may be from what the evaluation says, as a share of it."""
 
