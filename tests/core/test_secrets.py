@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from burnish.core.secrets import redacted, secret_faults, without_folders
+from burnish.core.secrets import masked, redacted, secret_faults, without_folders
 
 PLANTED = "hunter2-of-old"
 
@@ -23,6 +23,18 @@ PLANTED = "hunter2-of-old"
 def test_secrets_are_hidden_and_the_rest_stays(text: str) -> None:
     assert PLANTED not in redacted(text)
     assert redacted(text).split()[0].split("=")[0].split("?")[0] == text.split()[0].split("=")[0].split("?")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"https:/ada:{PLANTED}@example.org/a.csv does not exist", "https:/***@example.org/a.csv does not exist"),
+        (f"https://ada:p@{PLANTED}@example.org/a.csv", "https://***@example.org/a.csv"),
+        (f"sent by hf_{'Ab1' * 11}.", "sent by ***."),
+    ],
+)
+def test_what_is_known_by_its_form_is_hidden(text: str, shown: str) -> None:
+    assert redacted(text) == masked(text) == shown
 
 
 def test_what_the_environment_holds_is_hidden_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +67,27 @@ def test_a_recipe_with_secrets_is_told_by_key_and_never_by_value() -> None:
     faults = secret_faults(content)
     assert [fault.split("`")[1] for fault in faults] == ["track.0.api_key", "track.1.uri", "sweep.storage", "hf_token"]
     assert PLANTED not in " ".join(faults)
+
+
+def test_a_recipe_that_holds_what_the_environment_keeps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", PLANTED)
+    monkeypatch.setenv("TOKENIZER_NAME", "bundled:tokenizer")
+    monkeypatch.setenv("API_KEY_FOLDER", "/home/ada/keys")
+    content = {
+        "model": {"revision": PLANTED, "tokenizer": "bundled:tokenizer"},
+        "task": {"prefix": f"use {PLANTED} now", "separator": "ghp_" + "a1B2" * 9},
+        "data": {"train": "/home/ada/keys/train.csv"},
+    }
+    faults = secret_faults(content)
+    assert [fault.split("`")[1] for fault in faults] == ["model.revision", "task.prefix", "task.separator"]
+    assert "MY_SERVICE_TOKEN" in faults[0] and PLANTED not in " ".join(faults) and "a1B2" not in " ".join(faults)
+
+
+def test_sentences_keep_words_that_only_follow_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", PLANTED)
+    assert (
+        masked(f"unknown token: 'abc', refused for {PLANTED} at https://a:b@c") == "unknown token: 'abc', refused for *** at https://***@c"
+    )
 
 
 def test_folders_are_cut_down_to_names() -> None:

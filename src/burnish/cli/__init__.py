@@ -10,6 +10,7 @@ from typing import Any
 from burnish.cli import checking, comparing, looking, making, planning, proving, reporting, running, sweeping
 from burnish.cli.app import app
 from burnish.core.errors import BurnishError, disk_errors
+from burnish.core.secrets import masked
 
 __all__ = [
     "app",
@@ -54,7 +55,7 @@ def guarded(command: Callable[[], Any]) -> int:
         with disk_errors("Reading or writing"):
             command()
     except BurnishError as error:
-        print(f"burnish: {error}", file=sys.stderr)
+        print(f"burnish: {masked(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("burnish: stopped", file=sys.stderr)

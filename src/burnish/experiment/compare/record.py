@@ -11,6 +11,7 @@ from typing import Any
 
 from burnish.core.errors import count
 from burnish.core.rundir import RunFolder
+from burnish.core.secrets import redacted
 from burnish.experiment.cells import Cell
 from burnish.experiment.compare.plan import Plan
 from burnish.experiment.compare.results import LEVEL, Aligned, aligned, front, results, spread
@@ -63,7 +64,7 @@ def record(plan: Plan, folder: Path, entries: Sequence[Entry], concluded: bool) 
         "front": front(made, plan.metric, plan.higher),
         "warnings": warnings,
         "finished": concluded,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
     }
 
 
