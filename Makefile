@@ -10,15 +10,23 @@ BIN := .venv/bin
 
 .PHONY: demo test slow bench predictions lint setup clean
 
+# Python keeps the byte code of what it imports: pip would compile every file, one at a time, for longer than it takes to install them.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
 setup: .venv/.ready
 
-# torch first and by its exact pin, so that nothing else chooses another build.
+# torch first and by its exact pin, so that nothing else chooses another build. The locks are whole: pip has nothing to resolve.
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Burnish needs Python 3.11 or newer: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) "$$(grep '^torch==' requirements.lock)"
+	$(INSTALL) --no-deps -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.ready-dev: .venv/.ready requirements-dev.lock
+	$(INSTALL) --no-deps -r requirements-dev.lock
 	touch $@
 
 demo: setup
@@ -29,20 +37,20 @@ demo: setup
 	  | $(BIN)/burnish predict runs/demo/runs/full/seed-0 --table
 
 # As many processes as cores, of one thread each: models of tests are too small for more.
-test: setup
+test: .venv/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
-slow: setup
+slow: .venv/.ready-dev
 	$(BIN)/python -m pytest -m slow
 
-bench: setup
+bench: .venv/.ready-dev
 	@test -n "$(DATA)" || { echo "make bench DATA=FOLDER, a folder of data sets (see benchmarks/README.md)"; exit 1; }
 	$(BIN)/python benchmarks/speed $(DATA)
 
-predictions: setup
+predictions: .venv/.ready-dev
 	$(BIN)/python benchmarks/predictions.py --again
 
-lint: setup
+lint: .venv/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -29,6 +29,8 @@ TOLD_SECONDS = 0.1
 IMPORTED = (
     "burnish.experiment.cells",
     "burnish.report.page",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
     "peft",
     "scipy.stats",
     "sklearn.metrics",
