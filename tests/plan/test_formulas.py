@@ -156,6 +156,36 @@ def test_formulas_give_what_transformers_builds_whatever_the_size(
         assert by_formula(found, config) == sum(p.numel() for p in model.parameters()), [part for part in found if part.formula is None]
 
 
+WIDE = {
+    "d_model": 24,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 3,
+    "encoder_ffn_dim": 40,
+    "decoder_ffn_dim": 28,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "vocab_size": 50,
+}
+APART: list[tuple[str, str, dict[str, Any]]] = [
+    ("bert", "MaskedLM", {**SHAPE, "tie_word_embeddings": False}),
+    ("roberta", "MaskedLM", {**SHAPE, "tie_word_embeddings": False}),
+    ("distilbert", "MaskedLM", {**FORMS["distilbert"], "tie_word_embeddings": False}),
+    ("bart", "Seq2SeqLM", {**WIDE, **SPECIAL, "tie_word_embeddings": False}),
+    ("bart", "QuestionAnswering", {**WIDE, **SPECIAL, "tie_word_embeddings": False}),
+    ("bart", "CausalLM", {**WIDE, **SPECIAL}),
+    ("t5", "QuestionAnswering", {**FORMS["t5"], "num_labels": 5}),
+]
+
+
+@pytest.mark.parametrize(("family", "head", "sizes"), APART, ids=[f"{family} {head}" for family, head, _ in APART])
+def test_untied_tables_decoders_alone_and_odd_heads(family: str, head: str, sizes: dict[str, Any]) -> None:
+    config = transformers.AutoConfig.for_model(family, **sizes)
+    with torch.device("meta"):
+        model = getattr(transformers, f"AutoModelFor{head}").from_config(config)
+    found = parts(model, anatomy(model), config)
+    assert by_formula(found, config) == sum(p.numel() for p in model.parameters()), [part for part in found if part.formula is None]
+
+
 @pytest.mark.parametrize("extra", [{"attention_bias": True}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": True}])
 def test_llamas_with_biases_and_tied_outputs(extra: dict[str, Any]) -> None:
     config = transformers.LlamaConfig(**SHAPE, num_key_value_heads=2, **extra)

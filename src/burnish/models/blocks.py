@@ -69,8 +69,9 @@ def part_outputs(model: Any, block: str, attention: bool) -> list[str]:
     (Phi-3, MobileBERT). A single layer is no attention, whatever its name (it may feed one).
     """
     parts: dict[str, list[str]] = {}
-    for name, module in model.named_modules():
-        if not name.startswith(block) or not is_linear(module):
+    within = block.removesuffix(".")
+    for name, module in model.get_submodule(within).named_modules(prefix=within):
+        if not is_linear(module):
             continue
         steps = name.removeprefix(block).split(".")
         depth = next((at for at, step in enumerate(steps) if ATTENTION.search(step)), None)

@@ -43,6 +43,12 @@ BERT = {
     "norms": "4*D",
     "pooler": "D**2 + D",
 }
+SPANS = "2*D + 2 | C*D + C"
+"""Where an answer begins and ends: two outputs, or in some classes as many as the configuration has labels."""
+
+WRITTEN = "D**2 + 3*D + V | D**2 + 3*D + V*D + 2*V"
+"""A masked model's scores: a layer, a norm, and a bias of the vocabulary; a table and its own bias where it is not that of the embeddings."""
+
 LLAMA = {
     "tokens": "V*D",
     "attention": "2*D*A + 2*D*B | 2*D*A + 2*D*B + A + 2*B + D",
@@ -51,7 +57,7 @@ LLAMA = {
     "lm_head": "V*D",
     "norm": "D",
     "score": "C*D | C*D + C",
-    "qa_outputs": "2*D + 2",
+    "qa_outputs": SPANS,
 }
 T5 = {
     "tokens": "V*D",
@@ -66,50 +72,39 @@ T5 = {
     "lm_head": "V*D",
     "classification_head": "D**2 + D + C*D + C",
     "classifier": "C*D + C",
-    "qa_outputs": "2*D + 2",
+    "qa_outputs": SPANS,
 }
-DENSE_HEADS = {"classifier": "D**2 + D + C*D + C | C*D + C", "qa_outputs": "2*D + 2"}
+DENSE_HEADS = {"classifier": "D**2 + D + C*D + C | C*D + C", "qa_outputs": SPANS}
+GPT = {
+    "tokens": "V*D",
+    "attention": "4*D**2 + 4*D",
+    "feed-forward": "2*D*F + F + D",
+    "norms": "4*D",
+    "ln_f": "2*D",
+    "lm_head": "V*D",
+    "score": "C*D",
+    "classifier": "C*D + C",
+    "qa_outputs": SPANS,
+}
 NARROW = {**BERT, "tokens": "V*E + E*D + D | V*E", "positions": "T*E", "types": "K*E", "embedding norms": "2*E"}
 
 ARCHITECTURES: dict[str, dict[str, str]] = {
-    "bert": {**BERT, "classifier": "C*D + C", "qa_outputs": "2*D + 2", "cls": "D**2 + 3*D + V"},
-    "roberta": {**BERT, **DENSE_HEADS, "lm_head": "D**2 + 3*D + V"},
+    "bert": {**BERT, "classifier": "C*D + C", "qa_outputs": SPANS, "cls": WRITTEN},
+    "roberta": {**BERT, **DENSE_HEADS, "lm_head": WRITTEN},
     "mpnet": {**BERT, **DENSE_HEADS, "position bias": "R", "lm_head": "D**2 + 3*D + V"},
     "electra": {**NARROW, **DENSE_HEADS, "generator_predictions": "D*E + 3*E", "generator_lm_head": "V"},
-    "albert": {**NARROW, "classifier": "C*D + C", "qa_outputs": "2*D + 2", "predictions": "D*E + 3*E + V"},
+    "albert": {**NARROW, "classifier": "C*D + C", "qa_outputs": SPANS, "predictions": "D*E + 3*E + V"},
     "distilbert": {
         **{part: formula for part, formula in BERT.items() if part not in ("types", "pooler")},
         "pre_classifier": "D**2 + D",
         "classifier": "C*D + C",
-        "qa_outputs": "2*D + 2",
+        "qa_outputs": SPANS,
         "vocab_transform": "D**2 + D",
         "vocab_layer_norm": "2*D",
-        "vocab_projector": "V",
+        "vocab_projector": "V | V*D + V",
     },
-    "gpt2": {
-        "tokens": "V*D",
-        "positions": "T*D",
-        "attention": "4*D**2 + 4*D",
-        "feed-forward": "2*D*F + F + D",
-        "norms": "4*D",
-        "ln_f": "2*D",
-        "lm_head": "V*D",
-        "score": "C*D",
-        "classifier": "C*D + C",
-        "qa_outputs": "2*D + 2",
-    },
-    "bloom": {
-        "tokens": "V*D",
-        "embedding norms": "2*D",
-        "attention": "4*D**2 + 4*D",
-        "feed-forward": "2*D*F + F + D",
-        "norms": "4*D",
-        "ln_f": "2*D",
-        "lm_head": "V*D",
-        "score": "C*D",
-        "classifier": "C*D + C",
-        "qa_outputs": "2*D + 2",
-    },
+    "gpt2": {**GPT, "positions": "T*D"},
+    "bloom": {**GPT, "embedding norms": "2*D"},
     "llama": LLAMA,
     "mistral": LLAMA,
     "gemma": LLAMA,
@@ -118,7 +113,7 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
     "qwen3": {**LLAMA, "norms": "2*D + 2*W"},
     "t5": T5,
     "bart": {
-        "tokens": "V*D",
+        "tokens": "V*D | 2*V*D | 3*V*D",
         "positions": "2*(T + 2)*D | (T + 2)*D",
         "embedding norms": "4*D | 2*D",
         "attention": "4*D**2 + 4*D",
@@ -128,7 +123,7 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
         "decoder norms": "6*D",
         "lm_head": "V*D",
         "classification_head": "D**2 + D + C*D + C",
-        "qa_outputs": "2*D + 2",
+        "qa_outputs": SPANS,
     },
 }
 """Part -> formula by the name that configurations give the architecture; | stands between forms that one part has (a gated feed-forward)."""

@@ -32,7 +32,8 @@ def by_role(named: Iterable[tuple[str, Any]], anatomy: Anatomy) -> list[tuple[st
 
 @dataclass
 class Part:
-    """Parameters of one role in one place (the embeddings, so many equal blocks, the head), and the formula of their number in each."""
+    """Parameters of one role in one place (the embeddings, so many equal blocks, the head), and the formula of their number in each, with
+    the numbers of the configuration's `decoder` where a second stack has its own."""
 
     place: str
     role: str
@@ -40,6 +41,7 @@ class Part:
     learning: int
     times: int = 1
     formula: str | None = None
+    decoder: bool = False
 
     @property
     def told(self) -> str:
@@ -69,7 +71,7 @@ def parts(model: Any, anatomy: Anatomy, config: Any) -> list[Part]:
         side = ("decoder " if "decoder" in stack else "encoder ") if several else ""
         place = f"{side}block {first}" if first == last else f"{side}blocks {first} to {last}"
         for role, (total, learning) in counted.get(f"block {run[0] + 1}", {}).items():
-            made.append(Part(place, role, total * len(run), learning * len(run), len(run)))
+            made.append(Part(place, role, total * len(run), learning * len(run), len(run), decoder="decoder" in stack))
     made += [Part("head", role, *numbers) for role, numbers in head.items()]
     for part in made:
         part.formula = right_formula(part, config)
@@ -80,7 +82,7 @@ def right_formula(part: Part, config: Any) -> str | None:
     """The formula of a part where one is known and gives the number that was counted."""
     key = "embedding norms" if part.place == "embeddings" and part.role == "norms" else part.role
     key = "decoder norms" if part.place.startswith("decoder") and part.role == "norms" else key
-    numbers = letters(config, decoder=part.place.startswith("decoder"))
+    numbers = letters(config, part.decoder)
     return next((formula for formula in formulas_of(config, key) if value(formula, numbers) * part.times == part.total), None)
 
 
@@ -90,7 +92,7 @@ def by_formula(found: Sequence[Part], config: Any) -> int | None:
     if any(part.formula is None for part in own):
         return None
     sides = {side: letters(config, side) for side in (False, True)}
-    return sum(part.times * value(str(part.formula), sides[part.place.startswith("decoder")]) for part in own)
+    return sum(part.times * value(str(part.formula), sides[part.decoder]) for part in own)
 
 
 def census(model: Any, anatomy: Anatomy) -> dict[str, dict[str, tuple[int, int]]]:

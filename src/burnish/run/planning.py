@@ -25,7 +25,7 @@ from burnish.run import tracing
 from burnish.run.counting import packed_matrices, weights_of
 from burnish.run.operations import counted
 from burnish.run.savings import LOOKED_AT, TAKEN_APART, positions_of
-from burnish.run.surveying import Survey, bones_of, parts_of
+from burnish.run.surveying import Survey, bones_of, part_of, parts_of
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -35,6 +35,15 @@ def applied(recipe: Recipe, survey: Survey) -> tuple[Any, Anatomy, dict[int, int
 
     Raises ModelError for a method that computes from the weights at its start.
     """
+    return survey.once(lambda: made(recipe, survey), "model", *model_of(recipe))
+
+
+def model_of(recipe: Recipe) -> tuple[str, str]:
+    """The sections that decide what model there is."""
+    return recipe.model.model_dump_json(), recipe.method.model_dump_json()
+
+
+def made(recipe: Recipe, survey: Survey) -> tuple[Any, Anatomy, dict[int, int]]:
     model, place = bones_of(recipe.model, survey)
     model = model.to(getattr(torch, recipe.model.dtype))
     packed = packed_matrices(model, place, recipe)
@@ -68,7 +77,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
     work = Work(
         shape=shape_of(inner.config, place),
         weights=weights,
-        kept=kept_by(recipe, model, place, parts["train"], batches, one_row),
+        kept=kept_by(recipe, survey, model, place, batches, one_row),
         parts=parts,
         batches=batches,
         batch_size=settings.batch_size,
@@ -183,8 +192,9 @@ def read_share(survey: Survey, batch: Any, steps: int, seed: int) -> float:
     return min(1.0, read / max(1, sum(positions_of(one) for one in made)))
 
 
-def kept_by(recipe: Recipe, model: Any, place: Anatomy, part: Part, batches: Sequence[Sequence[Sequence[int]]], one_row: bool) -> Kept:
+def kept_by(recipe: Recipe, survey: Survey, model: Any, place: Anatomy, batches: Sequence[Sequence[Sequence[int]]], one_row: bool) -> Kept:
     """What the heaviest micro-batch keeps for backward."""
+    part = part_of(survey, "train")
     groups = [group for batch in batches for group in batch]
     sources = None if part.sources is None else dict(zip(part.lengths.tolist(), part.sources.tolist(), strict=True))
 
@@ -193,8 +203,12 @@ def kept_by(recipe: Recipe, model: Any, place: Anatomy, part: Part, batches: Seq
 
     heaviest = max(groups, key=positions)
     two = None if sources is None else [sources[length] for length in heaviest]
-    inputs = tracing.shaped(heaviest, one_row, two)
-    return tracing.trace(model, place, inputs, tracing.Attending.of(heaviest, one_row), recipe.engine.dropout == "keyed")
+    keyed, attending = recipe.engine.dropout == "keyed", tracing.Attending.of(heaviest, one_row)
+
+    def traced() -> Kept:
+        return tracing.trace(model, place, tracing.shaped(heaviest, one_row, two), attending, keyed)
+
+    return survey.once(traced, "kept", *model_of(recipe), heaviest, two, one_row, keyed)
 
 
 def writing_of(recipe: Recipe, survey: Survey, parts: dict[str, Part]) -> Writing | None:

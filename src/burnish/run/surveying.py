@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,10 +20,13 @@ from burnish.models.spec import Model
 from burnish.plan.work import Part
 from burnish.recipe import Recipe
 
+Made = TypeVar("Made")
+
 
 @dataclass
 class Survey:
-    """Rows, tokenizer, task and examples of a recipe. `new_tokens` are those that the task added; `max_length` is what a row may have."""
+    """Rows, tokenizer, task and examples of a recipe. `new_tokens` are those that the task added; `max_length` is what a row may have.
+    `made` keeps models without numbers, and what was traced on them, by what they depend on: most alternatives share theirs."""
 
     recipe: Recipe
     gathered: build.Gathered
@@ -32,6 +35,15 @@ class Survey:
     new_tokens: range
     max_length: int
     examples: dict[str, Any]
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, make: Callable[[], Made], *depends: object) -> Made:
+        """What `make` gives, made but once for the same `depends`."""
+        name = repr(depends)
+        if name not in self.made:
+            self.made[name] = make()
+        found: Made = self.made[name]
+        return found
 
     @property
     def taught(self) -> build.Taught:
