@@ -12,8 +12,11 @@ import pytest
 from burnish import cli
 from burnish.core.errors import BurnishError, RunError
 from burnish.core.rundir import RunFolder
-from burnish.experiment.compare.gathering import gather, names
+from burnish.experiment.compare.gathering import bare, gather, names
+from burnish.recipe import Recipe
 from burnish.run import train
+
+BARE = {"model": "starter:minilm", "task": {"name": "classify"}, "data": {"train": "a.csv"}}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,11 @@ def test_names_are_of_what_differs() -> None:
     assert names([lora, {**lora, "method": {"name": "full"}}]) == ["lora", "full"]
     assert names([{**lora, "model": {"name": "/a/b/bert"}}, {**lora, "model": {"name": "/a/c/gpt"}}]) == ["bert", "gpt"]
     assert names([lora]) == ["lora"]
+    student = {**lora, "model": {"name": "bert", "layers": [0, 3]}}
+    assert names([{**lora, "model": {"name": "bert", "layers": None}}, student]) == ["lora", "layers=[0, 3]"], (
+        "nothing is said of what is off"
+    )
+    assert bare(Recipe.model_validate({**BARE, "engine": {"forecast": False}})) == bare(Recipe.model_validate(BARE))
 
 
 def test_report_of_several_runs_from_the_command_line(

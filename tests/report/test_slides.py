@@ -271,6 +271,50 @@ def test_training_is_told_as_it_was_configured(tmp_path: Path) -> None:
     assert any("as configured" in text for text in texts(opened(folder)))
 
 
+def test_a_run_that_stopped_before_it_knew_itself_is_told_from_its_recipe(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("model: starter:minilm\ntask: {name: tag, text: words, tags: tags}\nmethod: {name: lora, r: 4}\n")
+    told = texts(opened(run))
+    whole = "\n".join(told)
+    assert "starter:minilm, trained to give each word of a text its tag" in told[0] and "How: lora." in whole
+    assert "Nothing has been measured yet." in whole and "On –" not in whole and "– of its" not in whole and "no test rows" not in whole
+
+
+def test_systems_tell_how_far_they_moved_and_what_was_foretold(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "two", {"full": 0.9, "lora": 0.5}, seeds=[0, 1])
+    for place, ratios in enumerate(((0.9, 1.1), (0.75, 0.75))):
+        for seed, ratio in enumerate(ratios):
+            run = folder / "runs" / f"system-{place}" / f"seed-{seed}"
+            cells = [
+                {
+                    "place": f"block {block}",
+                    "role": "attention",
+                    "parameters": 4,
+                    "learning": 4,
+                    "before": 30.0,
+                    "change": 3.0 * (1 + place),
+                }
+                for block in (1, 2)
+            ]
+            added = {"place": "block 1", "role": "added by the method", "parameters": 4, "learning": 4, "before": 0.0, "change": 1.0}
+            (run / "movement.json").write_text(json.dumps({"cells": [*cells, *([added] if place else [])]}))
+            summary = json.loads((run / "summary.json").read_text())
+            summary["forecast"] = {"total": {"ratio": ratio}, "memory": {"ratio": 1.02}}
+            (run / "summary.json").write_text(json.dumps(summary))
+    told = texts(opened(folder))
+    moved = next(text for text in told if "How far the weights moved" in text)
+    assert "full\n10%\n\n" in moved + "\n\n" and "lora\n20%\nfrom 0" in moved, moved
+    foretold = next(text for text in told if "Foretold and measured" in text)
+    assert "full\n1.00\n1.02" in foretold and "lora\n0.75\n1.02" in foretold
+
+
+def test_examples_take_as_many_rows_as_stand_on_a_slide() -> None:
+    grid = Grid(["text", "said"], [["word " * 30, "x" * 200] for _ in range(9)], whole=False)
+    (shown,) = pages(grid, 11.5, 4.5)
+    assert 3 <= len(shown.rows) < 9 and sum(row_heights(shown, 14, 11.5)) <= 4.5
+
+
 def test_names_beside_points_cover_nothing() -> None:
     points = [(1.0 + 0.05 * place, 2.0 + 0.04 * place, place % 2 == 0) for place in range(12)]
     sides = label_sides(points, [1.2] * 12, (10.0, 4.0))

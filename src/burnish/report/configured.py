@@ -51,6 +51,19 @@ def settings(recipe: str) -> list[tuple[str, str]]:
     return [*found, *([("Techniques", "; ".join(on))] if on else []), *([("Seed", str(seed))] if seed is not None else [])]
 
 
+def named(recipe: str, section: str) -> str:
+    """The name in a section of a recipe, which may be written as the section itself; empty where there is none.
+
+    >>> named("model: starter:minilm\\ntask: {name: tag, text: words}", "task")
+    'tag'
+    """
+    try:
+        value = mapping(yaml.safe_load(recipe)).get(section)
+    except yaml.YAMLError:
+        return ""
+    return str(mapping(value).get("name") or "") if not isinstance(value, str) else value
+
+
 def at(content: Mapping[str, Any], key: str) -> Any:
     """What stands at a dotted key; None where nothing does."""
     for step in key.split("."):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,17 +37,12 @@ class HeatMap:
 
 def movement_map(record: Record) -> HeatMap | None:
     """Relative change by place and role; None where it was not measured."""
-    cells = [mapping(cell) for cell in sequence(record.movement.get("cells"))]
-    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for cell in cells:
-        place, role = plain(cell.get("place")), plain(cell.get("role"))
-        key = (place, column_of(place, role)) if place != "head" or role == "final norm" else (role, "head")
-        grouped.setdefault(key, []).append(cell)
+    grouped = cells_of(record)
     if not grouped:
         return None
     values = {key: relative(group) for key, group in grouped.items()}
     known = [value for value in values.values() if value]
-    columns = sorted({column for _, column in grouped}, key=lambda name: COLUMNS.index(name) if name in COLUMNS else len(COLUMNS))
+    columns = in_order({column for _, column in grouped})
     rows = [
         (place, [heat(values.get((place, column)), known, told(grouped.get((place, column)), place, column)) for column in columns])
         for place in dict.fromkeys(place for place, _ in grouped)
@@ -57,6 +52,29 @@ def movement_map(record: Record) -> HeatMap | None:
         "weights, or for what was fresh the values that it was drawn with. The strength of the color grows with the logarithm."
     )
     return HeatMap("Relative change of the weights", columns, rows, ("place", "role"), note)
+
+
+def cells_of(record: Record) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The cells of movement.json by (row, column) of the map."""
+    grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in map(mapping, sequence(record.movement.get("cells"))):
+        place, role = plain(cell.get("place")), plain(cell.get("role"))
+        key = (place, column_of(place, role)) if place != "head" or role == "final norm" else (role, "head")
+        grouped.setdefault(key, []).append(cell)
+    return grouped
+
+
+def in_order(columns: Iterable[str]) -> list[str]:
+    """Columns as they are shown."""
+    return sorted(columns, key=lambda name: COLUMNS.index(name) if name in COLUMNS else len(COLUMNS))
+
+
+def by_column(record: Record) -> dict[str, float | None]:
+    """The relative change of each column of the map, over all places together; None where it began at nothing."""
+    columns: dict[str, list[dict[str, Any]]] = {}
+    for (_, column), group in cells_of(record).items():
+        columns.setdefault(column, []).extend(group)
+    return {column: relative(columns[column]) for column in in_order(columns)}
 
 
 def column_of(place: str, role: str) -> str:

@@ -100,9 +100,10 @@ def place(plan: Plan, runs: Sequence[RunFolder], output: Path | None) -> Path:
 
 
 def bare(recipe: Recipe) -> dict[str, Any]:
-    """A recipe without what does not set a system apart: its seed, its folder, who follows it."""
+    """A recipe without what does not set a system apart: its seed, its folder, who follows it, whether its cost was foretold."""
     content = recipe.model_dump(mode="json", exclude={"run", "sweep", "track"})
     content["train"].pop("seed", None)
+    content["engine"].pop("forecast", None)
     return content
 
 
@@ -114,9 +115,8 @@ def names(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     flat = [flattened(recipe) for recipe in recipes]
     keys = [key for key in dict.fromkeys(key for one in flat for key in one) if differs(key, flat)]
-    told = [" ".join(word(key, one[key]) for key in keys if key in one) or "all the same" for one in flat]
-    if len(recipes) == 1:
-        told = [str(flat[0].get("method.name") or flat[0].get("task.name") or "run")]
+    own = [str(one.get("method.name") or one.get("task.name") or "run") for one in flat]
+    told = [" ".join(word(key, one[key]) for key in keys if one.get(key) is not None) or name for one, name in zip(flat, own, strict=True)]
     numbers = Counter[str]()
     made = []
     for name in told:

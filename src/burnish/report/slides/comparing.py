@@ -6,6 +6,7 @@ from burnish.core.errors import count
 from burnish.report import wording
 from burnish.report.collect import Record
 from burnish.report.slides import telling
+from burnish.report.slides.movement import systems_foretold, systems_weights
 from burnish.report.slides.outcomes import fronts, results, watched
 from burnish.report.slides.outline import DISCUSSION, INTRODUCTION, METHODOLOGY, Grid, Outline, Slide, Values
 from burnish.report.versus import courses, tables, words
@@ -15,13 +16,14 @@ from burnish.report.wording import NONE, decimal, duration, integer, memory, spo
 
 KEYS = (
     "title", "context", "problem", "data", "labels", "training", "systems", "measuring", "results", "runs", "differences", "cost_time",
-    "cost_memory", "cost_parameters", "curves", "metrics", "classes", "examples", "written", "meaning", "failures", "limits", "spent",
+    "cost_memory", "cost_parameters", "curves", "metrics", "classes", "examples", "written", "weights", "meaning", "failures", "limits",
+    "spent", "foretold",
 )  # fmt: skip
 
 
 def outline(versus: Versus) -> Outline:
     """The slides of a comparison, as far as there is something to show on them."""
-    made = [*introduction(), *methodology(versus), *results(versus), *discussion(versus)]
+    made = [*introduction(), *methodology(versus), *results(versus), *systems_weights(versus), *discussion(versus)]
     notes = noted()
     told = [Slide(s.key, s.section, s.title, s.text, s.exhibit, [*s.notes, *notes.get(s.key, [])]) for s in made]
     return Outline(versus.name, told, values(versus), KEYS)
@@ -72,7 +74,7 @@ def values(versus: Versus) -> Values:
         "machine": telling.machine_told(environment),
         "versions": telling.versions_told(environment) or NONE,
         "commands": commands(versus) or [NONE],
-        "date": record.started.strftime("%Y-%m-%d") if record else NONE,
+        "date": record.started.strftime("%Y-%m-%d") if record else [],
     }
 
 
@@ -157,6 +159,7 @@ def discussion(versus: Versus) -> list[Slide]:
         Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
         Slide("limits", DISCUSSION, "Limits", ["{limits}"]),
         Slide("spent", DISCUSSION, "Cost", ["{spent}"], spent_grid(versus) if versus.counted else None),
+        *systems_foretold(versus),
     ]
 
 

@@ -166,7 +166,8 @@ def examples(versus: Versus) -> list[Slide]:
             for line, row in enumerate(found.rows[:MOST_EXAMPLES])
             for place, answer in enumerate(row.answers[:3])
         }
-        grid = Grid(["text", "truth", *names], lines, widths=(4, 1.4, *(1.4 for _ in names)), tones=tones, whole=False)
+        heads = ["text", "truth", *(telling.facing(name, 40) for name in names)]
+        grid = Grid(heads, lines, tones=tones, whole=False)
         made.append(Slide("examples", RESULTS, "Where they disagree", ["What most runs of a system say; ✓ is right."], grid))
     texts = written(versus)
     if texts and texts.cards:

@@ -31,14 +31,17 @@ NARROWEST = 0.8
 
 
 def pages(grid: Grid, across: float, down: float) -> list[Grid]:
-    """The table in parts that each stand in `across` by `down` inches, the rows spread evenly; the first part where it is not to be whole."""
-    if sum(row_heights(grid, SIZES[-1], across)) <= down:
+    """The table in parts that each stand in `across` by `down` inches, the rows spread evenly; the first rows where it is not to be whole."""
+    smallest = row_heights(grid, SIZES[-1], across)
+    if sum(smallest) <= down:
         return [grid]
+    if not grid.whole:
+        kept = next((count for count in range(len(grid.rows), 1, -1) if sum(smallest[: 1 + count]) <= down), 1)
+        return [part(grid, 0, kept)]
     head, *heights = row_heights(grid, SPLIT, across)
     parts = next((count for count in range(2, len(heights) + 1) if stands(heights, head, down, count)), len(heights))
     bounds = [round(place * len(heights) / parts) for place in range(parts + 1)]
-    found = [part(grid, first, last) for first, last in pairwise(bounds)]
-    return found if grid.whole else found[:1]
+    return [part(grid, first, last) for first, last in pairwise(bounds)]
 
 
 def stands(heights: Sequence[float], head: float, down: float, parts: int) -> bool:

@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from burnish.core.errors import count
-from burnish.report import contents, foretold, wording
+from burnish.report import configured, contents, foretold, wording
 from burnish.report.collect import Record, finite, mapping, sequence
 from burnish.report.comparison import comparison, sections
-from burnish.report.configured import settings
 from burnish.report.curves import loss_panel, metric_panels
 from burnish.report.figures import Panel
 from burnish.report.samples import samples_of
@@ -54,20 +53,22 @@ def main_result(record: Record) -> dict[str, Any]:
 
 def values(record: Record) -> Values:
     """What the {names} stand for."""
-    plan, summary = record.plan, record.summary or {}
+    summary = record.summary or {}
     told, counted, compared = contents.headline(record), contents.all_parameters(record.plan), comparison(record)
     metrics = [f"{name} {value}" for name, value in told.metrics] if told else []
     return {
         "name": record.name,
-        "task": plain(plan.get("task")),
-        "goal": telling.goal(str(plan.get("task") or "")),
-        "model": plain(plan.get("model")),
-        "method": plain(plan.get("method")),
+        "task": known(record, "task") or NONE,
+        "goal": telling.goal(known(record, "task")),
+        "model": known(record, "model") or "the model",
+        "method": known(record, "method") or NONE,
+        "how": how(record),
         "start": start(record),
         "rows": telling.rows_told(mapping(record.data.get("parts"))),
         "balance": telling.balance(record),
         "story": contents.sentence(record),
         "result": ", ".join(metrics) or "nothing has been measured yet",
+        "measured": f"On {told.origin}: {', '.join(metrics)}." if told else "Nothing has been measured yet.",
         "origin": told.origin if told else NONE,
         "compared": compared.origin if compared else NONE,
         "uncertainty": uncertainty(record),
@@ -97,7 +98,7 @@ def introduction() -> list[Slide]:
             "Context",
             [
                 "{start} Here it learns a task of its own, with {rows}.",
-                "How: {method}; {trainable} of its {total} parameters learn ({share}).",
+                "{how}",
             ],
         ),
         Slide(
@@ -126,7 +127,7 @@ def methodology(record: Record) -> list[Slide]:
         ("Method", "method"), ("Duration", "duration"), ("Steps", "steps"), ("Batch size", "batch_size"), ("Longest text, tokens", "max_length"),
         ("Precision", "precision"), ("Device", "device"),
     )  # fmt: skip
-    said = {name: plain(plan[key]) for name, key in keys if plan.get(key) is not None} | dict(settings(record.recipe))
+    said = {name: plain(plan[key]) for name, key in keys if plan.get(key) is not None} | dict(configured.settings(record.recipe))
     if said:
         notes = ["{versions}", "{machine}", "{command}"]
         made.append(Slide("training", METHODOLOGY, "Training, as configured", [], telling.pairs_grid(list(said.items())), notes))
@@ -262,9 +263,22 @@ def mistakes_grid(shown: TableView) -> Grid:
     return Grid([shown.columns[place].name for place in kept], rows, numbers=numbers, whole=False)
 
 
+def known(record: Record, section: str) -> str:
+    """What the run says of its model, task or method, else its recipe, for a run may have stopped before it knew."""
+    return str(record.plan.get(section) or configured.named(record.recipe, section))
+
+
+def how(record: Record) -> list[str]:
+    """The method, and how much of the model learns; nothing where neither is known."""
+    counted, method = contents.all_parameters(record.plan), known(record, "method")
+    learn = f"{integer(counted['trainable'])} of its {integer(counted['total'])} parameters learn ({percent(counted['share'])})"
+    told = [part for part in (method, learn if counted["share"] is not None else "") if part]
+    return [f"How: {'; '.join(told)}."] if told else []
+
+
 def start(record: Record) -> str:
     """What the weights were before the first step."""
-    model = plain(record.plan.get("model"))
+    model = known(record, "model") or "The model"
     fresh = model.startswith("new:") or re.search(r"^\s*from_scratch:\s*true\b", record.recipe, re.MULTILINE)
     return f"{model} starts from random weights." if fresh else f"{model} has learned from large general text."
 
@@ -284,12 +298,13 @@ def limits(record: Record) -> list[str]:
     """What one run does not say."""
     told = ["One run, one seed: another seed would have given another number. `burnish compare` says by how much."]
     parts = mapping(record.data.get("parts"))
-    if "test" not in parts:
+    if parts and "test" not in parts:
         told.append("There are no test rows: what was measured on validation flatters a checkpoint that was chosen on it.")
     rows = finite(main_result(record).get("rows"))
     if rows is not None and rows < 200:
         told.append(f"Measured on {count(int(rows), 'row')}: small differences cannot be seen.")
-    told.append("Measured on rows of the same source as those of training; other texts may fare worse.")
+    if main_result(record):
+        told.append("Measured on rows of the same source as those of training; other texts may fare worse.")
     return told + ([] if record.summary is not None else ["The run is not finished."])
 
 
@@ -297,7 +312,7 @@ def discussion(record: Record) -> list[Slide]:
     """What can be said, what failed, limits, cost."""
     facts = [fact for fact in contents.facts(record) if fact[0] in SPENT]
     return [
-        Slide("meaning", DISCUSSION, "What can be said", ["On {origin}: {result}.", "{uncertainty}", "{limits}"]),
+        Slide("meaning", DISCUSSION, "What can be said", ["{measured}", "{uncertainty}", "{limits}"]),
         Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
         Slide("spent", DISCUSSION, "Cost", [], telling.pairs_grid(facts) if facts else None, ["{machine}", "{versions}", "{command}"]),
         *foretold_slide(record),
