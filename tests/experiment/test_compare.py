@@ -63,6 +63,11 @@ def here(monkeypatch: pytest.MonkeyPatch, quick: None, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def watching(hook: Callable[[str, tuple[Any, ...]], None]) -> None:
+    """Audit hooks of Python see every file that is opened; they cannot be taken away."""
+    sys.addaudithook(lambda event, arguments: hook(event, arguments) if event == "open" else None)
+
+
 def begun(told: Sequence[OfSeveral]) -> list[str]:
     return [event.name for event in told if isinstance(event, RunBegan)]
 
@@ -124,6 +129,37 @@ def test_the_test_file_is_read_after_all_runs_are_there(recipe: Path, here: Path
     monkeypatch.setattr(sources, "read", watched)
     comparing.compare(planned([recipe], VARY, seeds="2"), here / "c")
     assert opened and set(opened) == {4}
+
+
+def test_nothing_looks_into_the_test_file_before(recipe: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a digest either: whoever plans and trains never opens it, in any way."""
+    opened, told = list[str](), list[str]()
+
+    def watched(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith("test.csv"):
+            opened.append(told[-1] if told else "plan")
+
+    def tell(event: OfSeveral) -> None:
+        told.append(event.name if isinstance(event, RunBegan) else type(event).__name__)
+
+    watching(watched)
+    comparing.compare(planned([recipe], VARY, seeds="1"), here / "c", 1, tell)
+    assert opened and set(opened) <= {"Noted", "test rows", "RunEnded"} and "head, seed 0" in told
+    assert "head, seed 0" not in opened and "plan" not in opened and opened[0] == "RunEnded"
+
+
+def test_test_files_of_one_size_are_compared_when_they_are_opened(recipe: Path, here: Path) -> None:
+    raw = yaml.safe_load(recipe.read_text())
+    other = here / "test2.csv"
+    other.write_text((here / "test.csv").read_text().replace("great", "crass"))
+    raw["data"]["test"] = str(other)
+    second = here / "second.yaml"
+    second.write_text(yaml.safe_dump({**raw, "method": "head"}))
+    with pytest.raises(DataError, match="different test rows"):
+        comparing.compare(planned([recipe, second], seeds="1"), here / "c")
+    assert len(list((here / "c").glob("runs/*/seed-0/summary.json"))) == 2
+    other.write_text((here / "test.csv").read_text())
+    comparing.compare(planned([recipe, second], seeds="1"), here / "c")
 
 
 def test_test_rows_that_cannot_be_used_are_told_and_the_runs_are_kept(recipe: Path, here: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from burnish.core.errors import BurnishError
 from burnish.experiment.compare.plan import planned
-from burnish.experiment.compare.systems import axis, seeds_of, systems
+from burnish.experiment.compare.systems import axis, files_of_test, seeds_of, systems
 
 Write = Callable[..., Path]
 
@@ -114,6 +114,7 @@ def test_an_unfair_comparison_is_refused_or_told(write: Write, rows_csv: Path, t
         planned([write("e", train={"keep_best": "accuracy"}), write("f", train={"keep_best": "macro_f1"})])
     same = planned([base, write("g", method="head", data={**files, "test": str(copy)})])
     assert same.part == "test" and same.warnings == []
+    assert files_of_test(same.systems) == [str(rows_csv), str(copy)]
     assert any("learn from different rows" in warning for warning in planned([base], ["data.limit=8,16"]).warnings)
     assert any("no test rows" in warning for warning in planned([write("h")], ["method=full,head"]).warnings)
 

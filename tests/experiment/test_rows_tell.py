@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from burnish.experiment.compare.results import Measured, records_of
+from burnish.experiment.compare.results import Drawn, Measured, alone, difference, records_of
 from burnish.run import train
 from cases import CASES, recipe_of
 
-UNTOLD = {"bleu", "chrf", "length_ratio", "copied_ngrams", "ended"}
+UNTOLD = {"length_ratio", "copied_ngrams", "ended"}
 """Of all texts together, or of what is not in the records."""
 
 
@@ -24,3 +25,14 @@ def test_metrics_come_from_rows(task: str, request: pytest.FixtureRequest, tmp_p
     known = {name for name in scores if not name.startswith("written_")} - UNTOLD
     untold = {name for name in known if measured.sums(name) is None}
     assert known and untold == ({"loss"} if task == "answer" else set())
+
+
+def test_no_interval_leaves_what_a_metric_can_be() -> None:
+    values = {("a", "accuracy"): np.array([0.2, 0.6]), ("b", "accuracy"): np.array([0.9, 0.7]), ("a", "rmse"): np.array([0.1, 9.0])}
+    drawn = {key: np.stack([own, own - 0.05, own + 0.05]) for key, own in values.items()}
+    found = Drawn(30, values, drawn, {"accuracy": 30.0})
+    apart = difference("accuracy", ("b", "a"), [(0, 0), (1, 1)], found, True)
+    assert (apart.low, apart.high) == (-1, 1)
+    own = alone("accuracy", "a", found, True)
+    assert own.low is not None and own.high is not None and 0 < own.low < 0.4 < own.high < 1
+    assert alone("rmse", "a", found, False).low == 0

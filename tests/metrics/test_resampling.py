@@ -45,13 +45,13 @@ def several_scores(records: Sequence[Record]) -> dict[str, float]:
 
 
 def numbers() -> list[Record]:
-    truth = RNG.normal(50, 3, size=40)
+    truth = RNG.normal(50, 3, size=40).round()  # some are equal, for ranks
     return [{"truth": float(y), "value": float(p), "loss": float((y - p) ** 2)} for y, p in zip(truth, truth + RNG.normal(size=40))]
 
 
 def number_scores(records: Sequence[Record]) -> dict[str, float]:
     found = classification.regression(*(np.array([one[key] for one in records]) for key in ("value", "truth")))[0]
-    return {name: found[name] for name in ("rmse", "mae", "r2", "pearson")}
+    return {name: found[name] for name in ("rmse", "mae", "r2", "pearson", "spearman")}
 
 
 def tags() -> list[Record]:
@@ -90,7 +90,7 @@ def texts() -> list[Record]:
 def text_scores(records: Sequence[Record]) -> dict[str, float]:
     asked = [one for one in records if "written" in one]
     found = text.score([one["written"] for one in asked], [[one["reference"]] for one in asked])
-    return {name: found[name] for name in ("exact_match", *text.ROUGE)}
+    return {name: found[name] for name in ("exact_match", *text.ROUGE, "bleu", "chrf")}
 
 
 CASES = {
@@ -127,8 +127,35 @@ def test_what_is_counted_in_tokens_weighs_by_them() -> None:
 
 
 def test_what_rows_do_not_tell_is_none() -> None:
-    assert sums("spearman", numbers()) is None and sums("accuracy", []) is None
+    assert sums("distinct_1", texts()) is None and sums("accuracy", []) is None
     assert sums("accuracy", classes()[:3]) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (["the red lamp is here", "a lamp"], ["the blue lamp is here", "two of them"]),  # no four words in common
+        (["lamp", "x"], ["kettle", "y"]),  # nothing in common
+        (["a b c", "d"], ["a b c", "e"]),  # no text of four words
+        (
+            ["le caf\u00e9 d'en face, o\u00f9 l'on attend", "\u6211\u4eec\u7684\u706f"],
+            ["le cafe d'en face o\u00f9 l'on attend", "\u6211\u7684\u706f"],
+        ),
+    ],
+)
+def test_bleu_and_chrf_are_those_of_sacrebleu_at_their_edges(said: list[str], wanted: list[str]) -> None:
+    expected = text.translation(said, [[one] for one in wanted])
+    records = [{"tokens": 1, "loss": 1.0, "written": one, "reference": other} for one, other in zip(said, wanted, strict=True)]
+    for name, value in expected.items():
+        found = sums(name, records)
+        assert found is not None and found.value == pytest.approx(value, abs=1e-9), name
+
+
+def test_what_is_right_or_wrong_is_counted() -> None:
+    sizes = {name: found.size for name in ("accuracy", "macro_f1", "loss") if (found := sums(name, classes()))}
+    assert sizes == {"accuracy": 40, "macro_f1": 40, "loss": 0}
+    words = sums("accuracy", tags())
+    assert words is not None and words.size == 240
 
 
 def test_rows_that_are_right() -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from burnish.experiment.statistics import LEVEL, Spread, drawn_rows, reach
+from burnish.experiment.statistics import LEVEL, Doubt, Spread, drawn_rows, reach
 
 TOGETHER = 100
 """Trials computed at once."""
@@ -20,7 +21,7 @@ TOGETHER = 100
 class Setting:
     """Two systems compared over `seeds` and `rows`. `by_seed`, `by_row` and `single` are standard deviations: of what a seed does to all rows, a
     row to all seeds, and of what is left. Scores that are right or wrong (`judged`) come of latent ones: a row's difficulty, which both systems
-    share (deviation 1.5), what varies by seed and row for each system, and a logistic threshold, which is always there."""
+    share (deviation 1.5), what varies by seed and row for each system, and a logistic threshold, which is always there; at an `ease` of 1 some 70% are right, at 4.5 97%."""
 
     name: str
     seeds: int
@@ -29,12 +30,13 @@ class Setting:
     by_row: float
     single: float = 0.0
     judged: bool = False
+    ease: float = 1.0
 
 
-SHIFT, EASE, DIFFICULTY = 0.4, 1.0, 1.5
-"""Of latent scores: how much better the first system is, how easy rows are, and how they differ in that."""
+SHIFT, DIFFICULTY = 0.4, 1.5
+"""Of latent scores: how much better the first system is, and how rows differ in ease."""
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "continuous, by seeds": (0.05, 0.0, 1.0, False),
     "continuous, by rows": (0.0, 1.0, 1.0, False),
     "continuous, by both": (0.05, 1.0, 1.0, False),
@@ -43,15 +45,17 @@ KINDS = {
     "right or wrong, by rows": (0.0, 1.0, 0.0, True),
     "right or wrong, by both": (0.3, 1.0, 0.0, True),
     "right or wrong, by neither": (0.0, 0.0, 0.0, True),
+    "90% right, by neither": (0.0, 0.0, 0.0, True, 3.0),
+    "97% right, by both": (0.3, 0.5, 0.0, True, 4.5),
 }
 
 
-def settings(seeds: tuple[int, ...] = (3, 5, 10), rows: tuple[int, ...] = (100, 300, 1000)) -> Iterator[Setting]:
+def settings(seeds: tuple[int, ...] = (2, 3, 5, 10), rows: tuple[int, ...] = (50, 100, 300, 1000)) -> Iterator[Setting]:
     """Every kind with every number of seeds and rows."""
-    for name, (by_seed, by_row, single, judged) in KINDS.items():
+    for name, values in KINDS.items():
         for num_seeds in seeds:
             for num_rows in rows:
-                yield Setting(name, num_seeds, num_rows, by_seed, by_row, single, judged)
+                yield Setting(name, num_seeds, num_rows, *values)
 
 
 def coverage(setting: Setting, trials: int = 2000, draws: int = 1000, level: float = LEVEL, seed: int = 0) -> float:
@@ -63,7 +67,8 @@ def coverage(setting: Setting, trials: int = 2000, draws: int = 1000, level: flo
         drawn = np.moveaxis(scores, -1, 0).reshape(setting.rows, -1)  # (N, TK)
         drawn = (counts @ drawn / setting.rows).reshape(draws, *scores.shape[:2])
         values = scores.mean(axis=-1)
-        half = reach(Spread.of(values, drawn, setting.rows), setting.seeds, setting.rows, level)
+        doubt = Doubt.of(Spread.of(values, drawn, setting.rows), setting.seeds, setting.rows, level)
+        half = reach(doubt, 1 / setting.rows if setting.judged else 0.0)
         held += int((np.abs(values.mean(axis=-1) - truth) <= half).sum())
     return held / trials
 
@@ -73,7 +78,7 @@ def trial(setting: Setting, trials: int, rng: np.random.Generator) -> np.ndarray
     if not setting.judged:
         return varied(setting, trials, rng) + setting.single * rng.normal(size=(trials, setting.seeds, setting.rows))
     difficulty = DIFFICULTY * rng.normal(size=(trials, 1, setting.rows))
-    first, second = (chance(EASE + shift + difficulty + varied(setting, trials, rng)) for shift in (SHIFT, 0.0))
+    first, second = (chance(setting.ease + shift + difficulty + varied(setting, trials, rng)) for shift in (SHIFT, 0.0))
     shape = (trials, setting.seeds, setting.rows)
     return (rng.random(shape) < first).astype(float) - (rng.random(shape) < second)
 
@@ -90,7 +95,7 @@ def difference(setting: Setting) -> float:
         return 0.0
     places, weights = np.polynomial.hermite_e.hermegauss(120)
     spread = np.sqrt(DIFFICULTY**2 + setting.by_row**2 + setting.by_seed**2)
-    first, second = (chance(EASE + shift + spread * places) for shift in (SHIFT, 0.0))
+    first, second = (chance(setting.ease + shift + spread * places) for shift in (SHIFT, 0.0))
     return float(weights @ (first - second) / weights.sum())
 
 

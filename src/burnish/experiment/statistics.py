@@ -10,14 +10,15 @@ Legend: K seeds, N rows, R draws of the rows; arrays may have further axes in fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from burnish.metrics.resampling import Sums, draws
+from burnish.metrics.resampling import Resampled, draws
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -26,7 +27,7 @@ CHUNK = 4_000_000
 
 LUCKY = 0.25
 """A few seeds may lie close by luck. The degrees of freedom are those for a variance of the seeds that would look as small as this, or
-smaller, in one experiment of four; see `reach`."""
+smaller, in one experiment of four; see `Doubt`."""
 
 Verdict = Literal["better", "worse", "no difference shown"]
 
@@ -70,29 +71,98 @@ class Spread:
         return cls(values.var(axis=-1, ddof=1) / num_seeds, together, (alone - together) / (num_seeds - 1))
 
 
-def reach(spread: Spread, seeds: int, rows: int, level: float = LEVEL) -> np.ndarray:
-    """Half the width of the interval of a mean over seeds and rows: t_nu sqrt(V).
+@dataclass(frozen=True)
+class Doubt:
+    """How far a mean over seeds and rows may be off: `quantile` of t times the root of `variance`. `repeated` is the share of what rows
+    vary by that all seeds vary by alike: 1 where each row counts once, however many seeds, 1/K where each answer counts by itself."""
 
-    V = seeds + rows - single (what both hold is counted once), at least a quarter of the first term. nu is Satterthwaite's (1946) for
-    that sum of mean squares with K-1, N-1 and (K-1)(N-1) degrees of freedom, where the seeds' term is raised to what it may well be
-    (its upper limit at `LUCKY`): with three seeds it is often far too small by chance, nu then far too large, and the interval too short.
-    With seeds alone this is the t interval over seeds, with rows alone that over rows.
+    quantile: np.ndarray
+    variance: np.ndarray
+    repeated: np.ndarray
+    level: float = LEVEL
+
+    @property
+    def half(self) -> np.ndarray:
+        return self.quantile * np.sqrt(self.variance)
+
+    @classmethod
+    def of(cls, spread: Spread, seeds: int, rows: int, level: float = LEVEL) -> Doubt:
+        """V = seeds + rows - single (what both hold is counted once), at least a quarter of the first term, with nu degrees of freedom.
+
+        nu is Satterthwaite's (1946) for that sum of mean squares with K-1, N-1 and (K-1)(N-1) degrees of freedom, where the seeds' term is
+        raised to what it may well be (its upper limit at `LUCKY`): with three seeds it is often far too small by chance, nu then far too
+        large, and the interval too short. With seeds alone this is the t interval over seeds, with rows alone that over rows.
+        """
+        from scipy import stats
+
+        if seeds == 1:
+            return cls.of_rows(spread, rows, level)
+        free = seeds - 1, max(rows - 1, 1), (seeds - 1) * max(rows - 1, 1)
+        by_rows = np.maximum(spread.rows - spread.single, 0)
+        variance = np.maximum(spread.seeds + spread.rows - spread.single, spread.seeds / 4)
+        raised = spread.seeds * free[0] / stats.chi2.ppf(LUCKY, free[0])
+        squares = raised**2 / free[0] + spread.rows**2 / free[1] + spread.single**2 / free[2]
+        known = (squares > 0) & (variance > 0)
+        freedom = np.divide((raised + by_rows) ** 2, squares, out=np.full(np.shape(squares), np.inf), where=known)
+        alone = spread.rows + (seeds - 1) * spread.single
+        repeated = np.divide(spread.rows, alone, out=np.ones(np.shape(alone)), where=alone > 0)
+        return cls(stats.t.ppf(0.5 + level / 2, np.maximum(freedom, 1)), variance, np.maximum(repeated, 1 / seeds), level)
+
+    @classmethod
+    def of_rows(cls, spread: Spread, rows: int, level: float = LEVEL) -> Doubt:
+        """For these very models, on other rows."""
+        from scipy import stats
+
+        return cls(stats.t.ppf(0.5 + level / 2, max(rows - 1, 1)), spread.rows, np.ones(np.shape(spread.rows)), level)
+
+
+Interval = Callable[[float, Doubt], tuple[float, float]]
+
+
+def symmetric(mean: float, doubt: Doubt) -> tuple[float, float]:
+    """mean -+ t sqrt(V)."""
+    return mean - float(doubt.half), mean + float(doubt.half)
+
+
+def apart(grain: float) -> Interval:
+    """The interval of a difference of shares, of which a row more or less changes `grain`, usually 1/N: that of `reach`."""
+
+    def interval(mean: float, doubt: Doubt) -> tuple[float, float]:
+        half = float(reach(doubt, grain))
+        return mean - half, mean + half
+
+    return interval
+
+
+def reach(doubt: Doubt, grain: float = 0.0) -> np.ndarray:
+    """Half the width of the interval of a difference: t sqrt(V), for shares 3/N at least.
+
+    That is the rule of three (Hanley and Lippman-Hand 1983): what was not seen on N rows may still befall -ln(0.05) = 3 of them. Where two
+    systems differ on hardly a row, V is estimated from next to nothing. Seeds whose answers have nothing to do with each other are as good
+    as more rows.
     """
-    from scipy import stats
-
-    upper = 0.5 + level / 2
-    if seeds == 1:
-        return stats.t.ppf(upper, max(rows - 1, 1)) * np.sqrt(spread.rows)
-    free = seeds - 1, max(rows - 1, 1), (seeds - 1) * max(rows - 1, 1)
-    by_rows = np.maximum(spread.rows - spread.single, 0)
-    variance = np.maximum(spread.seeds + spread.rows - spread.single, spread.seeds / 4)
-    raised = spread.seeds * free[0] / stats.chi2.ppf(LUCKY, free[0])
-    squares = raised**2 / free[0] + spread.rows**2 / free[1] + spread.single**2 / free[2]
-    freedom = np.divide((raised + by_rows) ** 2, squares, out=np.full(np.shape(squares), np.inf), where=squares > 0)
-    return stats.t.ppf(upper, np.maximum(freedom, 1)) * np.sqrt(variance)
+    return np.maximum(doubt.half, -np.log(1 - doubt.level) * grain * doubt.repeated)
 
 
-def estimate(values: np.ndarray, drawn: np.ndarray | None, rows: int, level: float = LEVEL) -> Estimate:
+def share(rows: int) -> Interval:
+    """The interval of a metric from 0 to 1 by itself: Wilson's (1927), for as many rows as would make it vary as much.
+
+    With n = p (1 - p) / V effective rows (Korn and Graubard 1998): (p + t^2/2n -+ t sqrt(p (1 - p)/n + t^2/4n^2)) / (1 + t^2/n). It stays
+    between 0 and 1 and has a width at both, where t sqrt(V) has none; in the middle, and with many rows, the two are the same.
+    """
+
+    def interval(mean: float, doubt: Doubt) -> tuple[float, float]:
+        p = min(max(mean, 0.0), 1.0)
+        spread, variance = p * (1 - p), float(doubt.variance)
+        worth = spread / variance if spread > 0 and variance > 0 else rows / float(doubt.repeated)
+        by = float(doubt.quantile) ** 2 / worth
+        half = math.sqrt(by * spread + by**2 / 4)
+        return max((p + by / 2 - half) / (1 + by), 0.0), min((p + by / 2 + half) / (1 + by), 1.0)
+
+    return interval
+
+
+def estimate(values: np.ndarray, drawn: np.ndarray | None, rows: int, interval: Interval = symmetric, level: float = LEVEL) -> Estimate:
     """The mean of `values` (K,), a metric by seed (or its difference between two systems, seed by seed), with its intervals.
 
     `drawn` (R, K) is the same on R draws of the `rows`, the same draws for all seeds; None where the metric is not known row by row:
@@ -107,14 +177,12 @@ def estimate(values: np.ndarray, drawn: np.ndarray | None, rows: int, level: flo
         low, high = (mean - half, mean + half) if half is not None else (None, None)
         return Estimate(mean, sd, low, high, None, None)
     spread = Spread.of(values, drawn, rows)
-    half = float(reach(spread, seeds, rows, level))
-    of_rows = float(stats.t.ppf(0.5 + level / 2, max(rows - 1, 1)) * np.sqrt(spread.rows))
-    return Estimate(mean, sd, mean - half, mean + half, mean - of_rows, mean + of_rows)
+    return Estimate(mean, sd, *interval(mean, Doubt.of(spread, seeds, rows, level)), *interval(mean, Doubt.of_rows(spread, rows, level)))
 
 
-def resampled(metrics: Sequence[Sums], number: int = DRAWS) -> np.ndarray:
+def resampled(metrics: Sequence[Resampled], number: int = DRAWS) -> np.ndarray:
     """(R, K) the metric of each seed on R draws of the rows with replacement, each draw the same for all seeds and all systems."""
-    rows = len(metrics[0].terms)
+    rows = metrics[0].rows
     size = max(1, min(number, CHUNK // rows))
     parts = [drawn_rows(rows, min(size, number - start), start) for start in range(0, number, size)]
     return np.concatenate([np.stack([metric.drawn(part) for metric in metrics], axis=-1) for part in parts])

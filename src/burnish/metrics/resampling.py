@@ -2,7 +2,7 @@
 
 Nearly every metric of a test set is g(sum of t_i over rows i) for a short vector t_i that each row gives by itself: accuracy of (right,
 1), macro F1 of (found, said, true) for each class, perplexity of (nats, tokens). If row i is drawn w_i times, the metric is
-g(sum of w_i t_i). What a row gives is read off its record in the predictions of a run.
+g(sum of w_i t_i). A rank correlation alone is none (`Ranks`). What a row gives is read off its record in the predictions of a run.
 
 Legend: N rows, S sums, R draws, C labels.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,10 +25,18 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Sums:
-    """A metric of N rows: `terms` (N, S) is what each row gives, `score` makes (..., S) sums of it into (...) values of the metric."""
+    """A metric of N rows: `terms` (N, S) is what each row gives, `score` makes (..., S) sums of it into (...) values of the metric.
+
+    `size` is how many rows, words or spans are right or wrong; 0 where the metric is no share of such.
+    """
 
     terms: np.ndarray
     score: Score
+    size: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return len(self.terms)
 
     @property
     def value(self) -> float:
@@ -39,13 +47,47 @@ class Sums:
         """(R,) the metric of R draws, of which `counts` (R, N) says how often each row is in it."""
         return self.score(counts @ self.terms)
 
-    def of(self, rows: np.ndarray) -> Sums:
-        """The metric of some of the rows, by their places."""
-        return Sums(self.terms[rows], self.score)
+
+@dataclass(frozen=True)
+class Ranks:
+    """Spearman's correlation of two numbers of each row, `pairs` (N, 2), which is no function of sums: a draw changes all ranks."""
+
+    pairs: np.ndarray
+    size: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def value(self) -> float:
+        return float(self.drawn(np.ones((1, self.rows)))[0])
+
+    def drawn(self, counts: np.ndarray) -> np.ndarray:
+        """(R,) Pearson's correlation of the ranks that the rows have in each draw, a row as often as it is drawn."""
+        first, second = (centered(ranks(numbers, counts), counts) for numbers in self.pairs.T)
+        spread = (counts * first**2).sum(axis=1) * (counts * second**2).sum(axis=1)
+        return divided((counts * first * second).sum(axis=1), np.sqrt(spread))
 
 
-def sums(metric: str, records: Sequence[Record]) -> Sums | None:
-    """How `metric` comes from the records of single rows; None where these do not tell (a rank correlation, a text's variety).
+Resampled = Sums | Ranks
+
+
+def ranks(numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(R, N) the mean rank of each row among all that are drawn: those below it, and half of those that are equal."""
+    values, place = np.unique(numbers, return_inverse=True)  # (V,), (N,)
+    equal = np.zeros((len(counts), len(values)))
+    order = np.argsort(place, kind="stable")
+    equal[:] = np.add.reduceat(counts[:, order], np.searchsorted(place[order], np.arange(len(values))), axis=1)
+    return (equal.cumsum(axis=1) - equal / 2)[:, place]
+
+
+def centered(found: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return found - ((counts * found).sum(axis=1) / counts.sum(axis=1))[:, None]
+
+
+def sums(metric: str, records: Sequence[Record]) -> Resampled | None:
+    """How `metric` comes from the records of single rows; None where these do not tell (a text's variety).
 
     Whoever uses it compares `value` with what the evaluation itself says, for a record may leave something out.
     """
@@ -59,6 +101,12 @@ def mean_of(values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.
     """The mean over rows, or sum of values / sum of weights where a row counts as much as it has tokens."""
     tops = np.asarray(values, dtype=float)
     return Sums(np.stack([tops, np.ones(len(tops)) if weights is None else np.asarray(weights, dtype=float)], axis=1), ratio)
+
+
+def counted(values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None) -> Sums:
+    """The same of what is right or wrong: rows, or as many words as `weights` say."""
+    found = mean_of(values, weights)
+    return Sums(found.terms, found.score, float(found.terms[:, 1].sum()))
 
 
 def ratio(found: np.ndarray) -> np.ndarray:
@@ -178,6 +226,15 @@ def column(name: str, weight: str | None = None, only: Callable[[Record], bool] 
     return make
 
 
+def share_of(name: str, only: Callable[[Record], bool] = lambda one: True) -> Callable[[Sequence[Record]], Sums]:
+    """The mean of a field by which rows are right, wrong or somewhere between."""
+
+    def make(records: Sequence[Record]) -> Sums:
+        return counted(*column(name, only=only)(records).terms.T)
+
+    return make
+
+
 def perplexity(weight: str) -> Callable[[Sequence[Record]], Sums]:
     """exp of the mean loss of a token."""
     return lambda records: Sums(column("loss", weight)(records).terms, lambda found: np.exp(np.minimum(ratio(found), 700)))
@@ -191,20 +248,28 @@ def bits_per_byte(records: Sequence[Record]) -> Sums:
 def correct(records: Sequence[Record]) -> Sums:
     found = right(records)
     assert found is not None, "these records say what would have been right"
-    return mean_of(found)
+    return counted(found)
 
 
 def of_classes(score: Score) -> Callable[[Sequence[Record]], Sums]:
-    return lambda records: Sums(by_class(records), score)
+    return lambda records: Sums(by_class(records), score, len(records))
 
 
 def of_spans(score: Score) -> Callable[[Sequence[Record]], Sums]:
-    return lambda records: Sums(by_span(records), score)
+    def make(records: Sequence[Record]) -> Sums:
+        terms = by_span(records)
+        return Sums(terms, score, float(terms[:, 2].sum()))
+
+    return make
 
 
 def right_words(records: Sequence[Record]) -> Sums:
     pairs = [[guess == true for guess, true in zip(one["predicted"], one["truth"], strict=True)] for one in records]
-    return mean_of([sum(pair) for pair in pairs], [len(pair) for pair in pairs])
+    return counted([sum(pair) for pair in pairs], [len(pair) for pair in pairs])
+
+
+def macro_of_tags(records: Sequence[Record]) -> Sums:
+    return Sums(by_tag(records), macro_f1, float(sum(len(one["truth"]) for one in records)))
 
 
 def loss_of_words(records: Sequence[Record]) -> Sums:
@@ -228,10 +293,20 @@ def written(name: str) -> Callable[[Sequence[Record]], Sums]:
     return make
 
 
+def translated(name: Literal["bleu", "chrf"]) -> Callable[[Sequence[Record]], Sums]:
+    """BLEU or chrF, which are functions of sums over all texts."""
+
+    def make(records: Sequence[Record]) -> Sums:
+        terms = [text.TERMS[name](text.composed(one.get("written", "")), text.composed(one.get("reference", ""))) for one in records]
+        return Sums(np.array(terms, dtype=float), text.SCORES[name])
+
+    return make
+
+
 def written_exactly(records: Sequence[Record]) -> Sums:
     has = np.array(["written" in one for one in records], dtype=float)
     same = [text.composed(str(one.get("written", ""))).split() == text.composed(str(one.get("reference", "-"))).split() for one in records]
-    return mean_of(np.array(same) * has, has)
+    return counted(np.array(same) * has, has)
 
 
 def rooted(records: Sequence[Record]) -> Sums:
@@ -242,28 +317,30 @@ def absolute(records: Sequence[Record]) -> Sums:
     return mean_of([abs(float(one["truth"]) - float(one["value"])) for one in records])
 
 
-Makers = dict[str, Callable[[Sequence[Record]], Sums]]
+Makers = dict[str, Callable[[Sequence[Record]], Resampled]]
 CLASSES: Makers = {"loss": column("loss"), "accuracy": correct, "macro_f1": of_classes(macro_f1), "mcc": of_classes(matthews)}
 SEVERAL: Makers = {"loss": column("loss"), "micro_f1": of_classes(micro_f1), "exact_match": correct}
-SEVERAL["macro_f1"] = lambda records: Sums(by_class(records), macro_f1_of_all(len(records[0]["probabilities"])))
+SEVERAL["macro_f1"] = lambda records: Sums(by_class(records), macro_f1_of_all(len(records[0]["probabilities"])), len(records))
 NUMBERS: Makers = {"loss": column("loss"), "rmse": rooted, "mae": absolute}
 NUMBERS |= {"r2": lambda records: Sums(moments(records), r2), "pearson": lambda records: Sums(moments(records), pearson)}
+NUMBERS["spearman"] = lambda records: Ranks(np.array([(one["truth"], one["value"]) for one in records], dtype=float))
 TAGS: Makers = {
     "loss": loss_of_words,
     "f1": of_spans(micro_f1),
     "precision": of_spans(lambda found: divided(found[..., 0], found[..., 1])),
     "recall": of_spans(lambda found: divided(found[..., 0], found[..., 2])),
     "accuracy": right_words,
-    "macro_f1": lambda records: Sums(by_tag(records), macro_f1),
+    "macro_f1": macro_of_tags,
 }
-ANSWERS: Makers = {"f1": column("f1"), "exact_match": column("exact_match")}
+ANSWERS: Makers = {"f1": share_of("f1"), "exact_match": share_of("exact_match")}
 ANSWERS |= {
-    "has_answer_f1": column("f1", only=answerable),
-    "no_answer_accuracy": column("exact_match", only=lambda one: not answerable(one)),
+    "has_answer_f1": share_of("f1", only=answerable),
+    "no_answer_accuracy": share_of("exact_match", only=lambda one: not answerable(one)),
 }
 MASKED: Makers = {"loss": column("loss", "hidden"), "perplexity": perplexity("hidden")}
-MASKED["masked_accuracy"] = lambda records: mean_of([one["right"] for one in records], [one["hidden"] for one in records])
+MASKED["masked_accuracy"] = lambda records: counted([one["right"] for one in records], [one["hidden"] for one in records])
 WRITTEN: Makers = {"loss": column("loss", "tokens"), "exact_match": written_exactly, **{name: written(name) for name in text.ROUGE}}
+WRITTEN |= {name: translated(name) for name in ("bleu", "chrf")}
 TOKENS: Makers = {"loss": column("loss", "tokens"), "perplexity": perplexity("tokens"), "bits_per_byte": bits_per_byte}
 
 KINDS: Sequence[tuple[set[str], Makers]] = (

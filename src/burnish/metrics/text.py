@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 TEXT = {
     "loss": False,
@@ -25,6 +28,7 @@ TEXT = {
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 COPIED_WORDS = 4
+CHARACTERS = 6
 SENTENCE_END = re.compile(r"(?<=[.!?…])([\"'”’»)\]]*)\s+|(?<=[。！？])")
 
 
@@ -87,6 +91,51 @@ def translation(written: Sequence[str], references: Sequence[Sequence[str]]) -> 
     bleu = corpus_bleu(written, streams, force=True).score
     # Rounding can take sacrebleu a little over 100.
     return {"bleu": min(bleu / 100, 1.0), "chrf": min(corpus_chrf(written, streams).score / 100, 1.0)}
+
+
+def bleu_terms(written: str, reference: str) -> list[int]:
+    """What a text adds to BLEU: n-grams of the reference that it has, n-grams that it has (each from 1 to 4), its words, the reference's."""
+    from sacrebleu import sentence_bleu
+
+    found = sentence_bleu(written, [reference])
+    return [*found.counts, *found.totals, found.sys_len, found.ref_len]
+
+
+def bleu_of(terms: np.ndarray) -> np.ndarray:
+    """BLEU of sums (..., 10) of `bleu_terms`: a precision of nothing in common counts as half, a quarter, ... of one n-gram, as sacrebleu has it."""
+    right, said = terms[..., :4], terms[..., 4:8]
+    words_said, words_wanted = terms[..., 8], terms[..., 9]
+    halved = np.exp2(-np.cumsum(right == 0, axis=-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(right > 0, right, halved) / said
+        short = np.exp(np.minimum(0.0, 1 - words_wanted / words_said))
+        found = short * np.exp(np.log(precision).mean(axis=-1))
+    return np.where((said > 0).all(axis=-1) & (right > 0).any(axis=-1), np.minimum(found, 1.0), 0.0)
+
+
+def chrf_terms(written: str, reference: str) -> list[int]:
+    """What a text adds to chrF: for 1 to 6 characters, white space aside, n-grams that it has, that the reference has, that both have."""
+    pair = ["".join(one.split()) for one in (written, reference)]
+    found: list[int] = []
+    for n in range(1, CHARACTERS + 1):
+        mine, its = (Counter(one[start : start + n] for start in range(len(one) - n + 1)) for one in pair)
+        found += [mine.total() if its else 0, its.total(), (mine & its).total()]  # as sacrebleu has it
+    return found
+
+
+def chrf_of(terms: np.ndarray) -> np.ndarray:
+    """chrF of sums (..., 18) of `chrf_terms`: F2 of the mean precision and the mean recall of those lengths that both sides have."""
+    said, wanted, both = (terms[..., place::3] for place in range(3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        known = (said > 0) & (wanted > 0)
+        precision, recall = (np.where(known, both / side, 0.0).sum(axis=-1) / known.sum(axis=-1) for side in (said, wanted))
+        found = 5 * precision * recall / (4 * precision + recall)
+    return np.where(np.isfinite(found), found, 0.0)
+
+
+TERMS = {"bleu": bleu_terms, "chrf": chrf_terms}
+SCORES = {"bleu": bleu_of, "chrf": chrf_of}
+"""Both as functions of sums over rows: `translation` for one reference a row."""
 
 
 def copied(written: Sequence[str], sources: Sequence[str]) -> float:

@@ -20,6 +20,7 @@ from burnish.engine.events import Listener, Noted, OfSeveral, RunEnded, Working
 from burnish.experiment.cells import Cell, finished, identity, kept
 from burnish.experiment.compare.plan import FILE, Plan
 from burnish.experiment.compare.record import Entry, record
+from burnish.experiment.compare.systems import System, files_of_test
 from burnish.experiment.crew import Job, Outcome, carry_out
 from burnish.experiment.energy import counted
 from burnish.run import Run
@@ -137,8 +138,7 @@ class Work:
         """Measures every run on the test rows that has not been measured on these very rows: the one time that they are opened."""
         if self.plan.part != "test":
             return
-        test = self.plan.systems[0].recipe.data.test
-        wanted = sources.fingerprint(test) if isinstance(test, str) and not test.endswith("%") else None
+        wanted = digest_of_test(self.plan.systems)
         waiting = [entry for entry in self.entries.values() if entry.folder is not None and not measured(entry.folder, wanted)]
         if not waiting:
             return
@@ -171,6 +171,14 @@ class Work:
 
     def write(self, concluded: bool = False) -> None:
         self.folder.write(FILE, record(self.plan, self.folder.path, list(self.entries.values()), concluded))
+
+
+def digest_of_test(systems: Sequence[System]) -> str | None:
+    """The digest of the test file; None where test rows are cut from those of training. Raises DataError where systems have different ones."""
+    found = {sources.fingerprint(name): name for name in files_of_test(systems)}
+    if len(found) > 1:
+        raise DataError(listing("All runs are there, but the systems have different test rows: these files differ", list(found.values())))
+    return next(iter(found), None)
 
 
 def measured(run: RunFolder, wanted: str | None) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 
 from burnish.core.errors import RunError, count
 from burnish.core.rundir import RunFolder
-from burnish.experiment.statistics import LEVEL, Estimate, estimate, mcnemar, resampled, verdict
-from burnish.metrics.resampling import Sums, right, sums
+from burnish.experiment.statistics import LEVEL, Estimate, apart, estimate, mcnemar, resampled, share, symmetric, verdict
+from burnish.metrics.resampling import Resampled, right, sums
 
 CLOSE = 1e-4
 """How near the metric of an evaluation has to be to what its rows give: rounding apart, they are the same."""
@@ -26,7 +26,8 @@ SIGNED, FREE = {"mcc", "pearson", "spearman"}, {"r2"}
 
 ENDS = ("low", "high", "rows_low", "rows_high")
 
-Key = tuple[str, int]
+Row = tuple[str, int]
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Measured:
     records: Sequence[Mapping[str, Any]]
     complete: bool = True
 
-    def sums(self, metric: str) -> Sums | None:
+    def sums(self, metric: str) -> Resampled | None:
         """The metric as a function of rows, if they tell it: if it comes out as the evaluation has it."""
         found, told = sums(metric, self.records), self.scores.get(metric)
         if found is None or told is None:
@@ -89,8 +90,8 @@ def aligned(folders: Mapping[str, Mapping[int, RunFolder]], part: str) -> Aligne
     return Aligned(runs, len(common), warnings)
 
 
-def records_of(folder: RunFolder, part: str) -> dict[Key, Mapping[str, Any]]:
-    """What a run has predicted, by file and row."""
+def records_of(folder: RunFolder, part: str) -> dict[Row, Mapping[str, Any]]:
+    """What a run has predicted, by file and row; without the file where there is but one, for copies of it may have other names."""
     path = folder.evaluations / f"{part}.predictions.jsonl"
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
@@ -98,15 +99,16 @@ def records_of(folder: RunFolder, part: str) -> dict[Key, Mapping[str, Any]]:
         raise RunError(
             f"{path} cannot be read ({error}): measure the run again with `burnish evaluate {folder.path} --part {part}`."
         ) from error
-    return {(str(record["file"]), int(record["row"])): record for record in records}
+    several = len({record["file"] for record in records}) > 1
+    return {(str(record["file"]) if several else "", int(record["row"])): record for record in records}
 
 
-def require_same_truth(every: Sequence[Mapping[Key, Mapping[str, Any]]], common: Sequence[Key]) -> None:
+def require_same_truth(every: Sequence[Mapping[Row, Mapping[str, Any]]], common: Sequence[Row]) -> None:
     for key in common:
         truths = [{name: records[key][name] for name in ("truth", "references", "reference") if name in records[key]} for records in every]
         if any(truth != truths[0] for truth in truths):
             raise RunError(
-                f"the runs disagree about what is right in {key[0]} row {key[1]} ({truths[0]}, ...): they do not measure the same."
+                f"the runs disagree about what is right in {every[0][key]['file']} row {key[1]} ({truths[0]}, ...): they do not measure the same."
             )
 
 
@@ -116,20 +118,18 @@ def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, boo
     A metric is there if every run has it; its rows vary too if they tell it.
     """
     everywhere = [name for name in higher if all(name in run.scores for runs in found.runs.values() for run in runs)]
-    values, drawn = measured(found, everywhere)
+    drawn = measured(found, everywhere)
     made: dict[str, dict[str, Any]] = {}
     for system, runs in found.runs.items():
         if not runs:
             made[system] = {"metrics": {}, "difference": None, "differences": {}}
             continue
-        own = {
-            name: bounded(estimate(values[system, name], drawn.get((system, name)), found.rows), name, higher[name]) for name in everywhere
-        }
-        apart = {}
+        own = {name: alone(name, system, drawn, higher[name]) for name in everywhere}
+        between = {}
         if system != baseline and (pairs := paired(runs, found.runs[baseline])):
-            apart = {name: difference(name, (system, baseline), pairs, (values, drawn), found.rows) for name in everywhere}
-        tests = tested(runs, found.runs[baseline]) if apart else {}
-        told = {name: {**asdict(each), "verdict": verdict(each, higher[name])} for name, each in apart.items()}
+            between = {name: difference(name, (system, baseline), pairs, drawn, higher[name]) for name in everywhere}
+        tests = tested(runs, found.runs[baseline]) if between else {}
+        told = {name: {**asdict(each), "verdict": verdict(each, higher[name])} for name, each in between.items()}
         made[system] = {
             "metrics": {name: asdict(each) for name, each in own.items()},
             "difference": {**told[metric], **tests} if metric in told else None,
@@ -138,15 +138,31 @@ def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, boo
     return made
 
 
-def bounded(found: Estimate, metric: str, higher: bool) -> Estimate:
-    """The estimate with its intervals cut where no value of the metric can be."""
-    low, high = (-1.0 if metric in SIGNED else 0.0, 1.0) if higher else (0.0, math.inf)
-    cut = {name: min(max(value, low), high) for name in ENDS if (value := getattr(found, name)) is not None}
-    return found if metric in FREE else replace(found, **cut)
+def limits(metric: str, higher: bool) -> tuple[float, float]:
+    """Between what values a metric is."""
+    if metric in FREE:
+        return -math.inf, math.inf
+    return (-1.0 if metric in SIGNED else 0.0, 1.0) if higher else (0.0, math.inf)
 
 
-def measured(found: Aligned, metrics: Sequence[str]) -> tuple[dict[tuple[str, str], np.ndarray], dict[tuple[str, str], np.ndarray]]:
-    """By system and metric: (K,) of each seed, and (R, K) of each seed on the same draws of the rows, where all systems' rows tell the metric."""
+def bounded(found: Estimate, low: float, high: float) -> Estimate:
+    """The estimate with its intervals cut where no value can be."""
+    return replace(found, **{name: min(max(value, low), high) for name in ENDS if (value := getattr(found, name)) is not None})
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """By system and metric: `values` (K,) of each seed, and `drawn` (R, K) of each seed on the same draws of the rows, where all systems'
+    rows tell the metric. `sizes`, by metric: how many rows, words or spans are right or wrong."""
+
+    rows: int
+    values: Mapping[Key, np.ndarray]
+    drawn: Mapping[Key, np.ndarray] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
+
+
+def measured(found: Aligned, metrics: Sequence[str]) -> Drawn:
+    """All runs in all metrics, on their rows and on draws of them."""
     terms = {(system, name): [run.sums(name) for run in runs] for system, runs in found.runs.items() for name in metrics if runs}
     values = {
         key: np.array(
@@ -157,12 +173,19 @@ def measured(found: Aligned, metrics: Sequence[str]) -> tuple[dict[tuple[str, st
     known = {name for name in metrics if all(one for key, own in terms.items() if key[1] == name for one in own)}
     listed = [(key, one) for key, own in terms.items() if key[1] in known for one in own if one]
     if not listed or found.rows < 2:
-        return values, {}
+        return Drawn(found.rows, values)
     drawn = resampled([one for _, one in listed])
-    places: dict[tuple[str, str], list[int]] = {}
+    places: dict[Key, list[int]] = {}
     for place, (key, _) in enumerate(listed):
         places.setdefault(key, []).append(place)
-    return values, {key: drawn[:, own] for key, own in places.items()}
+    sizes = {name: max(one.size for (_, metric), one in listed if metric == name) for name in known}
+    return Drawn(found.rows, values, {key: drawn[:, own] for key, own in places.items()}, sizes)
+
+
+def alone(name: str, system: str, found: Drawn, higher: bool) -> Estimate:
+    """A system by itself."""
+    interval = share(found.rows) if higher and name not in SIGNED | FREE else symmetric
+    return bounded(estimate(found.values[system, name], found.drawn.get((system, name)), found.rows, interval), *limits(name, higher))
 
 
 def paired(runs: Sequence[Measured], others: Sequence[Measured]) -> list[tuple[int, int]]:
@@ -171,13 +194,16 @@ def paired(runs: Sequence[Measured], others: Sequence[Measured]) -> list[tuple[i
     return [(place, places[run.seed]) for place, run in enumerate(runs) if run.seed in places]
 
 
-def difference(name: str, systems: tuple[str, str], pairs: Sequence[tuple[int, int]], found: Any, rows: int) -> Estimate:
+def difference(name: str, systems: tuple[str, str], pairs: Sequence[tuple[int, int]], found: Drawn, higher: bool) -> Estimate:
     """A system minus the baseline, seed by seed on the same rows."""
-    (values, drawn), (first, second) = found, systems
+    first, second = systems
     mine, its = [list(places) for places in zip(*pairs, strict=True)]
-    one, other = drawn.get((first, name)), drawn.get((second, name))
-    apart = None if one is None or other is None else one[:, mine] - other[:, its]
-    return estimate(values[first, name][mine] - values[second, name][its], apart, rows)
+    one, other = found.drawn.get((first, name)), found.drawn.get((second, name))
+    drawn = None if one is None or other is None else one[:, mine] - other[:, its]
+    size = found.sizes.get(name)
+    values = found.values[first, name][mine] - found.values[second, name][its]
+    low, high = limits(name, higher)
+    return bounded(estimate(values, drawn, found.rows, apart(1 / size) if size else symmetric), low - high, high - low)
 
 
 def tested(runs: Sequence[Measured], others: Sequence[Measured]) -> dict[str, Any]:
