@@ -16,7 +16,7 @@ def check(
     output: Findings = None,
     hoped: Annotated[
         float, typer.Option("--hoped", min=0.01, max=100, help="The difference in scores, in points, that validation is to show.")
-    ] = 1.0,
+    ] = 3.0,
 ) -> None:
     """Look at a recipe, its rows, their tokens and a step of training: is it going to train what you think? Exit code 1 where it is not."""
     from burnish.terminal import show_inspection

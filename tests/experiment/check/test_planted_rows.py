@@ -76,6 +76,7 @@ def test_an_unknown_label_in_validation(plant: Plant, check: Check, texts: Texts
     done = check(plant(held=held))
     assert done.code == 1 and "'prase' does not occur in training - did you mean `praise`" in done.told("task meets rows")
     assert done.state("gradients") == "pass", "training rows are looked at all the same"
+    assert done.line("validation size")["measured"]["rows"] == 24, "the rows are held out, whatever their labels"
 
 
 def test_one_label_only(plant: Plant, check: Check, texts: Texts) -> None:
@@ -92,6 +93,42 @@ def test_a_rare_label_that_nobody_measures(plant: Plant, check: Check, texts: Te
         and "no validation row has question" in done.told("labels in validation")
     )
     assert "WARN: rare labels" in done.out
+
+
+@pytest.mark.parametrize("variant", ["Praise", "PRAISE", " praise  "])
+def test_a_label_that_is_written_in_two_ways(plant: Plant, check: Check, texts: Texts, variant: str) -> None:
+    train = labelled(texts(60))
+    train[4]["label"] = variant
+    done = check(plant(train))
+    if variant.strip() == "praise":
+        assert done.state("label names") == "pass", "blanks around a label are taken off"
+    else:
+        assert done.code == 1 and f"one label is written in 2 ways: '{variant}' (1), 'praise' (29)" in done.told("label names")
+
+
+def test_a_label_that_is_misspelt_and_one_that_is_missing(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    train[5]["label"], train[6]["label"], train[8]["label"] = "complant", "NaN", "NaN"
+    told = check(plant(train)).told("label names")
+    assert "complant (1) looks like complaint (29) misspelt" in told and "is a label missing where it says 'NaN' (2)?" in told
+
+
+def test_labels_that_are_none(plant: Plant, check: Check, texts: Texts) -> None:
+    rows = [{"text": text, "label": f"order {number}"} for number, text in enumerate(texts(40))]
+    done = check(plant(rows, rows[:10]))
+    assert done.code == 1 and "40 labels in 40 rows: these are no labels but numbers" in done.told("label balance")
+
+
+@pytest.mark.parametrize(("change", "state", "told"), [
+    (lambda number: 3.0, "fail", "all 60 rows have the number 3"),
+    (lambda number: 9e9 if number == 7 else number % 5, "warn", "1 number lies far from all others, such as 9e+09 in train.jsonl row 8"),
+    (lambda number: number % 5, "pass", ""),
+])  # fmt: skip
+def test_numbers_to_be_learned(plant: Plant, check: Check, texts: Texts, change: Callable[[int], float], state: str, told: str) -> None:
+    rows = [{"text": text, "label": change(number)} for number, text in enumerate(texts(60))]
+    held = [{"text": text, "label": number % 5} for number, text in enumerate(texts(24, seed=1))]
+    done = check(plant(rows, held, task={"name": "classify", "problem": "regression"}))
+    assert done.state("label balance") == state and told in done.told("label balance")
 
 
 def test_a_label_that_swamps_the_others(plant: Plant, check: Check, texts: Texts) -> None:
@@ -139,6 +176,30 @@ def test_a_training_row_in_validation_with_one_word_changed(plant: Plant, check:
     done = check(plant(train, [*labelled(texts(24, seed=1)), near]))
     assert done.state("rows in two parts") == "warn"
     assert "validation.jsonl row 25 (line 25) and train.jsonl row 9 (line 9) share" in done.told("rows in two parts")
+
+
+def test_a_leak_by_small_edits(plant: Plant, check: Check, texts: Texts) -> None:
+    train = labelled(texts(60))
+    edited = [{**row, "text": "otherwise " + row["text"].partition(" ")[2]} for row in train[:10]]
+    done = check(plant(train, [*labelled(texts(24, seed=1)), *edited]))
+    assert done.code == 1 and "10 validation rows of 34 (29.4%) nearly stand in training" in done.told("rows in two parts")
+
+
+def test_data_that_repeat_themselves_everywhere_leak_nothing(plant: Plant, check: Check, texts: Texts) -> None:
+    """One row in ten of training is said again there, and one in twenty of validation in training: that is how headlines are."""
+    train, held = labelled(texts(90)), labelled(texts(38, seed=1))
+    done = check(plant([*train, *train[:10]], [*held, *train[:2]]))
+    assert done.state("rows in two parts") == "warn" and "2 validation rows of 40 (5%) stand in training too" in done.told(
+        "rows in two parts"
+    )
+    assert "rows in two parts" in check(plant(train, [*held, *train[:2]])).failing(), "where training repeats nothing, it is a leak"
+
+
+def test_few_repeated_rows_are_told_in_passing(plant: Plant, check: Check, texts: Texts) -> None:
+    rows = labelled(texts(1100, size=7))
+    near = {**rows[4], "text": " ".join([*rows[4]["text"].split()[:-1], "otherwise"])}
+    done = check(plant([*rows, near]))
+    assert done.state("repeated rows") == "pass" and "1 row (0.0908%) nearly repeat another" in done.line("repeated rows")["seen"]
 
 
 def test_a_training_row_in_a_share_cut_for_the_test(plant: Plant, check: Check, texts: Texts) -> None:

@@ -30,6 +30,9 @@ SCALES = {"sgd": 1000.0, "adafactor": 3.0, "lion": 0.3, "lion8bit": 0.3}
 ABSURD = 10
 """Times the highest rate from which on weights are thrown away rather than moved."""
 
+STILL = 100
+"""Parts of the lowest rate from which on weights stay where they are."""
+
 FEWEST = 30
 """Steps below which hardly anything is learned, and a schedule has no room."""
 
@@ -42,13 +45,16 @@ def learning_rate(read: Read) -> Finding:
     scale = SCALES.get(optimizer.name, 1.0)
     low, high = low * scale, high * scale
     seen = f"{optimizer.lr:.1e}; method={method} with {optimizer.name} learns at {low:.0e} to {high:.0e}"
-    sentence = f"a learning rate of {optimizer.lr:.1e} is {'far ' if not low / ABSURD < optimizer.lr < high * ABSURD else ''}"
-    failures = [f"{sentence}too high: what the model knows is lost within a few steps"] if optimizer.lr >= high * ABSURD else []
-    warnings = []
-    if high < optimizer.lr < high * ABSURD:
-        warnings.append(f"{sentence}high")
-    if optimizer.lr < low:
-        warnings.append(f"{sentence}low: hardly anything will move")
+    sentence = f"a learning rate of {optimizer.lr:.1e} is"
+    failures, warnings = list[str](), list[str]()
+    if optimizer.lr >= high * ABSURD:
+        failures.append(f"{sentence} far too high: what the model knows is lost within a few steps")
+    elif optimizer.lr > high:
+        warnings.append(f"{sentence} high")
+    elif optimizer.lr <= low / STILL:
+        failures.append(f"{sentence} far too low: the weights stay where they are")
+    elif optimizer.lr < low:
+        warnings.append(f"{sentence} low: hardly anything will move")
     mend = "`burnish find-lr` looks for one on these rows."
     return judged(seen, failures, warnings, mend, lr=optimizer.lr, lowest=low, highest=high)
 
@@ -60,7 +66,10 @@ def steps(tokens: Tokens) -> Finding:
     if total is None:
         return judged(f"{plan.duration} of steps of {tokens.recipe.train.batch_size}, {plan.steps_per_epoch:,} an epoch", [], [])
     warmup = schedule.warmup.steps(total=total)
-    seen = f"{count(total, 'step')} of {tokens.recipe.train.batch_size}, {plan.steps_per_epoch:,} an epoch, {warmup:,} of them warm-up"
+    about = "about " if tokens.sampled else ""
+    seen = (
+        f"{about}{count(total, 'step')} of {tokens.recipe.train.batch_size}, {plan.steps_per_epoch:,} an epoch, {warmup:,} of them warm-up"
+    )
     failures, warnings = [], []
     if warmup >= total:
         reached = (total - 1) / max(warmup, 1)
@@ -70,7 +79,8 @@ def steps(tokens: Tokens) -> Finding:
     elif warmup > total / 2:
         warnings.append(f"the warm-up takes {percent(warmup / total)} of the run")
     if total < FEWEST:
-        warnings.append(f"{count(total, 'step')} are few: hardly anything is learned in them")
+        few = "1 step is" if total == 1 else f"{total:,} steps are"
+        warnings.append(f"{few} few: hardly anything is learned in {'it' if total == 1 else 'them'}")
     mend = "Set a smaller schedule.warmup (6%)." if warmup > total / 2 else "Raise train.duration, or lower train.batch_size."
     return judged(seen, failures, warnings, mend, steps=total, warmup=warmup)
 

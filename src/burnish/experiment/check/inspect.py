@@ -35,7 +35,7 @@ OF_MODEL: Mapping[str, Callable[[Tried], Finding]] = model.CHECKS
 NAMES = (CONFIG, ROWS, TASK, *OF_ROWS, ENCODING, *OF_TOKENS, TRAINABLE, STEPS, *OF_MODEL)
 """All checks, in the order in which they are made and shown."""
 
-HOPED = 1.0
+HOPED = 3.0
 SHOWN = 2
 """Rows that are shown as the model gets them."""
 
@@ -111,7 +111,8 @@ def look(desk: Desk, source: Source, overrides: Sequence[str], hoped: float) -> 
     if gathered is None:
         return None
     bound = desk.make(TASK, lambda: opening.bound(recipe, gathered, hoped))
-    desk.all_of(OF_ROWS, bound or Read(recipe, gathered, hoped))
+    # Held-out rows that do not fit the task are looked at too.
+    desk.all_of(OF_ROWS, Read(bound.recipe if bound else recipe, gathered, hoped))
     tokens: Tokens | None = desk.make(ENCODING, lambda: opening.encoded(bound, desk.progress)) if bound else None
     if tokens is None:
         return None

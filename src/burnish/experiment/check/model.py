@@ -26,8 +26,9 @@ something is wrong."""
 LOW = 0.5
 """Share of the expected loss below which a head that starts at random knows what it cannot know."""
 
-PRETRAINED = 1.1
-"""Times the loss of guessing above which a pretrained model does not fit its tokenizer."""
+PRETRAINED, STRANGE = 1.05, 1.5
+"""Times the loss of guessing above which a pretrained model knows nothing, and above which it is sure of what is wrong: its tokenizer is
+another model's."""
 
 IDLE = 0.01
 """Share of what learns that may stay without a gradient: parts of an architecture that a task does not use."""
@@ -100,13 +101,13 @@ def first_loss(tried: Tried) -> Finding:
         elif tried.loss < LOW * value and tried.parts.recipe.task.chooses != "number":
             warnings.append(f"{tried.loss:.3f} is far below {value:.3f}: does a text hold its own label?")
     elif tried.loss > PRETRAINED * value:
-        pretrained = tried.parts.recipe.task.chooses == "token"
         sentence = f"{tried.loss:.3f} is more than the {value:.3f} of guessing"
-        (failures if pretrained else warnings).append(
-            f"{sentence}: weights and tokenizer do not belong together"
-            if pretrained
-            else f"{sentence}: was this head trained on other labels?"
-        )
+        if tried.parts.recipe.task.chooses != "token":
+            warnings.append(f"{sentence}: was this head trained on other labels?")
+        elif tried.loss > STRANGE * value:
+            failures.append(f"{sentence}: weights and tokenizer do not belong together")
+        else:
+            warnings.append(f"{sentence}: were these weights ever trained?")
     mend = "Look at the decoded rows below, and at the model's files."
     return judged(seen, failures, warnings, mend, loss=tried.loss, expected=value, fresh=fresh)
 
@@ -161,7 +162,7 @@ def disk(tried: Tried) -> Finding:
     return judged(
         seen,
         [sentence] if needed > free else [],
-        [sentence] if needed > FULL * free else [],
+        [sentence] if FULL * free < needed <= free else [],
         mend,
         needed=needed,
         free=free,

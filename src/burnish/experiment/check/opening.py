@@ -13,6 +13,7 @@ from burnish import build
 from burnish.core.errors import BurnishError, DataError, RecipeError, count
 from burnish.data import mixture
 from burnish.data.spec import held_out
+from burnish.experiment.check.portion import portion
 from burnish.experiment.check.subject import Bound, Tokens
 from burnish.experiment.progress import Progress
 from burnish.models.load import length_limit, load_tokenizer
@@ -20,6 +21,7 @@ from burnish.models.skeleton import skeleton
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.report.inspection import Finding, judged
+from burnish.report.wording import percent
 from burnish.run.showing import Part
 from burnish.run.training import Source
 
@@ -112,13 +114,19 @@ def encoded(read: Bound, progress: Progress) -> tuple[Finding, Tokens | None]:
     bones = skeleton(read.recipe.model, read.learner.auto_class, tokenizer, read.learner.config)
     limit = length_limit(tokenizer, bones) - read.recipe.method.positions
     tokenizer.model_max_length = build.allowed_length(read.recipe, tokenizer, bones)
+    taken, shares = portion(read)
     parts = {}
-    for name, rows in read.gathered.rows.items():
+    for name, rows in taken.rows.items():
         examples = build.tokens(read.recipe, read.learner, rows, progress.note, progress.tell)
         units = np.bincount(examples.rows, weights=examples.weights, minlength=len(rows))
         parts[name] = Part(name, read.recipe, read.learner, rows, examples, units)
-    tokens = Tokens(read.recipe, read.gathered, read.hoped, read.learner, read.known, parts, limit, bones)
+    tokens = Tokens(read.recipe, taken, read.hoped, read.learner, read.known, parts, read.gathered, shares, limit, bones)
     told = ", ".join(
         f"{count(len(part.examples), f'{name} example')} of {int(np.sum(part.examples.lengths)):,} tokens" for name, part in parts.items()
     )
-    return judged(f"{told}; {type(bones).__name__}", [], []), tokens
+    samples = [
+        f"a sample: {len(taken.rows[name]):,} of {count(len(read.gathered.rows[name]), f'{name} row')}, {percent(share)} of their text"
+        for name, share in shares.items()
+        if share < 1
+    ]
+    return judged("; ".join([*samples, told, type(bones).__name__]), [], [], shares=shares), tokens

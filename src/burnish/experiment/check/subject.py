@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from burnish import build
 from burnish.core.errors import NonFiniteError
 from burnish.core.protocols import Learner, Row
+from burnish.data import duplicates
 from burnish.engine.progress import Plan
 from burnish.engine.step import Step
 from burnish.recipe import Recipe
@@ -21,6 +24,9 @@ from burnish.run.showing import Part, source_of, summary
 
 SHOWN = 3
 """Rows that are named for a fault."""
+
+COMPARED = 40_000_000
+"""Characters of a part that are compared with those of others; beyond it each text's beginning alone is, which takes seconds, not minutes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,40 @@ class Read:
     def held(self) -> dict[str, list[Row]]:
         """The rows that are not trained on, by part: of a test only a share that is cut from training, for a file stays closed."""
         return {name: rows for name, rows in self.gathered.rows.items() if name != "train"}
+
+    @cached_property
+    def said(self) -> dict[str, list[duplicates.Text]]:
+        """What the rows of each part say, a text for each column."""
+        return {name: [self.text(row) for row in rows] for name, rows in self.gathered.rows.items()}
+
+    @cached_property
+    def plain(self) -> dict[str, list[tuple[str, ...]]]:
+        """The same without what a careless copy changes."""
+        return {name: [tuple(map(duplicates.normal, text)) for text in texts] for name, texts in self.said.items()}
+
+    @cached_property
+    def beginning(self) -> int | None:
+        """How many characters of a text are looked at for texts that are nearly the same; None for all of them."""
+        lengths = np.array([len(text) for texts in self.said.values() for row in texts for text in row])
+        return None if lengths.sum() <= COMPARED else level(lengths, COMPARED)
+
+    def begun(self, part: str) -> list[duplicates.Text]:
+        """What the rows of a part say, as far as it is compared. The digest of the rest is a word of its own: what begins alike is no copy."""
+        most = self.beginning
+        if most is None:
+            return self.said[part]
+        return [tuple(t if len(t) <= most else f"{t[:most]} {crc32(t[most:].encode()):x}" for t in row) for row in self.said[part]]
+
+    @cached_property
+    def again(self) -> list[tuple[int, int]]:
+        """Training rows that say what an earlier one says: (the earlier row's index, its own)."""
+        same = duplicates.repeated(self.plain["train"])
+        return [(indices[0], index) for indices in same.values() for index in indices[1:]]
+
+    @cached_property
+    def nearly_again(self) -> list[duplicates.Twins]:
+        """Training rows that say nearly what another one says."""
+        return duplicates.near(self.begun("train"))
 
     def text(self, row: Row) -> tuple[str, ...]:
         """What a row gives the model to read, a text for each column."""
@@ -61,9 +101,12 @@ class Bound(Read):
 
 @dataclass(frozen=True)
 class Tokens(Bound):
-    """The rows as training encodes them, by part. `limit` is what the model could read at once, `bones` the model without its numbers."""
+    """The rows as training encodes them, by part, or a sample of them: `whole` holds all rows, `shares` which share of their text is here.
+    `limit` is what the model could read at once, `bones` the model without its numbers."""
 
     parts: Mapping[str, Part]
+    whole: build.Gathered
+    shares: Mapping[str, float]
     limit: int
     bones: Any = field(repr=False)
 
@@ -80,15 +123,21 @@ class Tokens(Bound):
         """What each part comes to, counted once for all checks."""
         return {name: summary(part, source_of(self.recipe, name)) for name, part in self.parts.items()}
 
+    @property
+    def sampled(self) -> bool:
+        """Whether an epoch holds more than what is here."""
+        return self.shares["train"] < 1 and self.recipe.data.epoch_rows is None
+
     def plan(self) -> Plan:
         """When the run ends, evaluates and saves. Raises DataError where the rows do not give what the recipe wants to draw."""
         settings, part = self.recipe.train, self.parts["train"]
+        share = self.shares["train"] if self.sampled else 1.0
         taught = build.Taught(self.recipe, self.learner, self.gathered, {"train": part.examples})
         return Plan(
             duration=settings.duration,
             evaluate_every=settings.evaluate_every,
             save_every=settings.save_every,
-            steps_per_epoch=build.order(taught).steps_per_epoch,
+            steps_per_epoch=math.ceil(build.order(taught).num_examples / share / settings.batch_size),
             schedule=self.recipe.schedule,
             watched="validation" in self.parts,
             patience=settings.patience,
@@ -115,6 +164,15 @@ class Tried:
     leaked: set[str]
     moved: set[str]
     fault: NonFiniteError | None = None
+
+
+def level(lengths: np.ndarray, budget: int) -> int:
+    """The length to which longer texts are cut for all together to have `budget` characters."""
+    ordered = np.sort(lengths)
+    kept = np.concatenate([[0], np.cumsum(ordered)[:-1]])
+    whole = kept + ordered * np.arange(len(ordered), 0, -1)  # what all come to where they are cut to the length of this one
+    first = int(np.searchsorted(whole, budget, "right"))
+    return int((budget - kept[first]) // (len(ordered) - first)) if first < len(ordered) else int(ordered[-1])
 
 
 def written(value: Any) -> str:

@@ -26,8 +26,8 @@ DOUBLED = 0.1
 SPARE = 0.1
 """Share of embeddings without a token that may be left over: many models round their vocabulary up."""
 
-TRIED = 500
-"""Rows or examples that are decoded."""
+TRIED, FIRST = 500, 2000
+"""Rows or examples that are decoded, and how many characters of each."""
 
 
 def views(tokens: Tokens, most: int | None = None) -> Iterator[tuple[Row, View]]:
@@ -153,7 +153,7 @@ def texts_back(tokens: Tokens) -> Finding:
     column = getattr(tokens.recipe.task, "target", None) or tokens.recipe.task.columns(True)[-1]
     rows, lost, example = tokens.train[:TRIED], list[Row](), ""
     for row in rows:
-        text = written(row.values.get(column))
+        text = written(row.values.get(column))[:FIRST]
         again = tokens.tokenizer.decode(tokens.tokenizer(text_target=text, verbose=False)["input_ids"], skip_special_tokens=True)
         if "".join(again.split()) != "".join(text.split()):
             example = example or difference(text, again)
