@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -278,3 +279,10 @@ def test_a_class_told_by_the_end_token_needs_a_tokenizer_that_ends_texts(archite
     with pytest.raises(ModelError, match="does not end texts with it"):
         load.load_model(spec, "AutoModelForSequenceClassification", tokenizer, 0, num_labels=2)
     load.load_model(spec, "AutoModelForSeq2SeqLM", tokenizer, 0)
+
+
+def test_remarks_of_bitsandbytes_on_other_kernels_are_kept_off() -> None:
+    logging.getLogger("bitsandbytes").setLevel(logging.NOTSET)
+    with load.quiet():
+        pass
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)

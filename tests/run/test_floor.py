@@ -13,6 +13,7 @@ import pytest
 
 from burnish.recipe import load
 from burnish.run import bare, floor
+from burnish.run.planning import work_of
 from burnish.run.surveying import survey
 from cases import CASES, recipe_of
 
@@ -73,3 +74,24 @@ def test_where_it_cannot_be_measured_the_present_process_stands_for_it(
     asked = load(recipe())
     size = floor.process_bytes(asked, survey(asked), lambda note: None)
     assert size == pytest.approx(floor.resident(), rel=0.1) and floor.remembered(asked) is None
+
+
+def test_alternatives_take_what_their_libraries_do(recipe: MakeRecipe, emptied: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *command, **options: SimpleNamespace(stdout='{"bitsandbytes": 40, "peft": 60}\n'))
+    written, found = load(recipe()), survey(load(recipe()))
+    own = work_of(written, found, "cpu")
+    ways = {"lora": {"method": "lora"}, "8-bit": {"optimizer": "adamw8bit"}, "freeze": {"method": {"name": "freeze", "blocks": 1}}}
+    others = {name: load(recipe(**sections)) for name, sections in ways.items()}
+    works = {name: work_of(other, found, "cpu") for name, other in others.items()}
+    assert {name: floor.process_beside(others[name], works[name], own, 1000) for name in ways} == {
+        "lora": 1060,
+        "8-bit": 1040,
+        "freeze": 1000,
+    }
+    assert floor.process_beside(written, own, works["lora"], 1000) == 940
+
+
+def test_libraries_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    bare.tell_libraries()
+    found = json.loads(capsys.readouterr().out)
+    assert list(found)[-1] == "peft" and all(0 <= size < 2**30 for size in found.values())

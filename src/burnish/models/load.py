@@ -4,6 +4,7 @@ unless allowed."""
 from __future__ import annotations
 
 import json
+import logging as standard_logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -228,9 +229,13 @@ def length_limit(tokenizer: Any, model: Any) -> int:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers' own progress bars and notices off the screen for a while; Burnish says what matters itself."""
+    """Keeps transformers' own progress bars and notices off the screen for a while; Burnish says what matters itself.
+
+    bitsandbytes' remarks on kernels that it could use besides are kept off for good: peft imports it later, with any method of its own.
+    """
     from transformers.utils import logging
 
+    standard_logging.getLogger("bitsandbytes").setLevel(standard_logging.ERROR)
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

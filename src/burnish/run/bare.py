@@ -1,12 +1,14 @@
-"""A run of a model of next to nothing, from which `floor` learns what a process takes beside its model."""
+"""A run of a model of next to nothing, from which `floor` learns what a process takes beside its model; and what libraries take of it."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 from burnish.plan.memory import memory
 from burnish.recipe import load
+from burnish.run.floor import resident
 from burnish.run.planning import work_of
 from burnish.run.surveying import survey
 from burnish.run.training import train
@@ -17,3 +19,16 @@ def tell(folder: str) -> None:
     recipe = load(json.loads((Path(folder) / "recipe.json").read_text()))
     peak = int((train(recipe).folder.read("summary.json") or {})["peak_memory"])
     print(peak - memory(work_of(recipe, survey(recipe), "cpu")).peak)
+
+
+def tell_libraries() -> None:
+    """Prints what bitsandbytes takes, and what peft takes, which brings it along, beside all that training needs anyway."""
+    importlib.import_module("transformers.models.bert.modeling_bert")  # what every model needs of transformers
+    before, found = resident(), {}
+    for name, module in (("bitsandbytes", "bitsandbytes"), ("peft", "peft.tuners.lora")):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            continue
+        found[name] = resident() - before
+    print(json.dumps(found))

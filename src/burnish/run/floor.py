@@ -21,6 +21,7 @@ from typing import Any
 
 from burnish.core import shelf
 from burnish.core.errors import BurnishError
+from burnish.plan.work import Work
 from burnish.recipe import Recipe
 from burnish.run.surveying import Survey, rows_of
 
@@ -60,6 +61,44 @@ def remembered(recipe: Recipe) -> int | None:
         return int(json.loads((shelf.root(KIND) / key(recipe) / "floor.json").read_text())["bytes"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def process_beside(recipe: Recipe, work: Work, written: Work, process: int) -> int:
+    """The same for an alternative: `process` bytes of the recipe as it is `written`, and what other libraries take that the alternative
+    needs; what was measured of its own kind, where that has been."""
+    known = remembered(recipe)
+    if known is not None:
+        return known
+    if libraries(work) == libraries(written):
+        return process
+    sizes = library_bytes()
+    return process + sizes.get(libraries(work), 0) - sizes.get(libraries(written), 0)
+
+
+def libraries(work: Work) -> str:
+    """The largest library that work of this kind needs beside the others; peft brings bitsandbytes with it."""
+    if work.injected:
+        return "peft"
+    return "bitsandbytes" if work.quantized or work.optimizer.endswith("8bit") else ""
+
+
+def library_bytes() -> dict[str, int]:
+    """Bytes that each of these libraries takes in a process, measured once in one of its own; nothing of those that are not there."""
+    versions = {name: metadata.version(name) for name in (*LIBRARIES, "burnish")}
+    place = shelf.root(KIND) / hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()[:24]
+    try:
+        return {name: int(size) for name, size in json.loads((place / "libraries.json").read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        pass
+    try:
+        program = "from burnish.run.bare import tell_libraries; tell_libraries()"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+        found: dict[str, int] = json.loads(done.stdout.strip().splitlines()[-1])
+        with shelf.making(place, MOST_BYTES) as folder:
+            (folder / "libraries.json").write_text(json.dumps(found))
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return {}
+    return found
 
 
 def key(recipe: Recipe) -> str:

@@ -24,7 +24,7 @@ from burnish.plan.work import Work
 from burnish.recipe import Recipe
 from burnish.recipe import load as load_recipe
 from burnish.run.clock import since_start
-from burnish.run.floor import process_bytes
+from burnish.run.floor import process_beside, process_bytes
 from burnish.run.outlook import Source
 from burnish.run.planning import applied, work_of
 from burnish.run.preview import tried
@@ -101,7 +101,8 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
         other = allowed(source, [*overrides, *way.overrides], surveyed, device)
         if other is not None and not any(same(other[0], one) for one in seen):
             seen.append(other[0])
-            found.append(choices.chosen(way, other[1], where, process))
+            below = process_beside(*other, work, process) if where.kind != "cuda" else 0
+            found.append(choices.chosen(way, other[1], where, below))
     formula, warnings = parameters.by_formula(parts, inner.config), surveyed.gathered.warnings
     time = forecast_on(work, where) if machine else tried(recipe, work, start, listeners)
     return Prospect(source, overrides, recipe, surveyed, parts, formula, where, found, warnings, time)
