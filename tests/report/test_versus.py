@@ -14,6 +14,7 @@ from burnish.core.errors import RunError
 from burnish.report import versus
 from burnish.report.versus import charts, courses, rows, words
 from burnish.report.versus.reading import Versus, read
+from burnish.report.wording import parameters
 
 MARKUP = "norms & <script>alert(1)</script>"
 
@@ -193,3 +194,9 @@ def test_what_is_no_comparison_or_damaged(tmp_path: Path) -> None:
     }
     dump(tmp_path, "comparison.json", odd)
     assert "No run of this comparison has given a result yet" in shown(tmp_path).text
+
+
+def test_ticks_have_room_beside_each_other() -> None:
+    ticks = [1e5, 3e5, 1e6, 3e6, 1e7, 3e7]
+    assert charts.apart(ticks, parameters, 900) == ticks
+    assert charts.apart(ticks, parameters, 420) == [1e5, 1e6, 1e7]

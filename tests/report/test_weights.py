@@ -12,7 +12,7 @@ from made_runs import EVIL, Page, make_run
 from burnish.report.collect import collect
 from burnish.report.gradients import MOST_CELLS, gradient_map, norms
 from burnish.report.page import write
-from burnish.report.weights import movement_map, rank_map, spectrum_panel
+from burnish.report.weights import movement_map, movement_table, rank_map, spectrum_panel
 
 
 def cell(place: str, role: str, change: float, before: float | None, **more: Any) -> dict[str, Any]:
@@ -49,6 +49,20 @@ CELLS = [
     cell("head", "final norm", 0.1, 10.0),
     cell("head", EVIL, 5.0, 10.0),
 ]
+
+
+def test_norms_before_and_after_stand_below_the_map(tmp_path: Path) -> None:
+    moved = cell("block 1", "attention", 3.0, 30.0, after=31.5)
+    still = cell("block 2", "attention", 0.0, None) | {"learning": 0}
+    folder = run_with(tmp_path, {"cells": [moved, still, cell("block 1", "added by the method", 2.0, 0.0, after=2.0)]})
+    found = movement_table(collect(folder))
+    assert found and [list(row) for row in found.rows] == [
+        ["block 1", "attention", "10", "10", "30", "31.5", "3", "10%"],
+        ["block 1", "added by the method", "10", "10", "0", "2", "2", "–"],
+    ]
+    page = Page(write(folder))
+    assert "Norms before and after training" in page.text and "31.5" in page.text
+    assert movement_table(collect(run_with(tmp_path / "none", {}))) is None
 
 
 def test_the_map_of_movement_puts_tables_together_and_tells_what_did_not_move(tmp_path: Path) -> None:

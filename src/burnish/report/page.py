@@ -22,7 +22,7 @@ from burnish.report.figures import Panel
 from burnish.report.gradients import gradient_map
 from burnish.report.sections import view
 from burnish.report.templates import resource, template, writable
-from burnish.report.weights import movement_map, rank_map, spectrum_panel
+from burnish.report.weights import movement_map, movement_table, rank_map, spectrum_panel
 
 NARROW = (420, 255)
 WIDE = (900, 310)
@@ -81,6 +81,7 @@ def weights_view(record: Record) -> dict[str, Any] | None:
     spectrum, map_ = spectrum_panel(record), gradient_map(record)
     found = {
         "movement": movement_map(record),
+        "norms": movement_table(record),
         "ranks": rank_map(record),
         "spectrum": drawn(spectrum, "spectrum", first=True) if spectrum else None,
         "gradients": {**asdict(map_), "wide": Markup(map_.wide), "narrow": Markup(map_.narrow)} if map_ else None,

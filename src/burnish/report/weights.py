@@ -10,7 +10,7 @@ from typing import Any
 
 from burnish.report.collect import Record, finite, mapping, sequence
 from burnish.report.figures import Line, Panel
-from burnish.report.sections import STRONG, Cell
+from burnish.report.sections import MOST_ROWS, STRONG, Cell, Column, TableView
 from burnish.report.wording import integer, parameters, percent, plain, short
 
 COLUMNS = ("embeddings", "attention", "cross-attention", "feed-forward", "position bias", "norms", "added by the method", "head")
@@ -52,6 +52,27 @@ def movement_map(record: Record) -> HeatMap | None:
         "weights, or for what was fresh the values that it was drawn with. The strength of the color grows with the logarithm."
     )
     return HeatMap("Relative change of the weights", columns, rows, ("place", "role"), note)
+
+
+def movement_table(record: Record) -> TableView | None:
+    """Norms before and after of each place and role that learned; None where nothing is known."""
+    cells = [cell for cell in map(mapping, sequence(record.movement.get("cells"))) if finite(cell.get("learning"))]
+    rows = [
+        [
+            plain(cell.get("place")),
+            plain(cell.get("role")),
+            integer(cell.get("parameters")),
+            integer(cell.get("learning")),
+            *(short(cell.get(key)) for key in ("before", "after", "change")),
+            percent(cell.get("relative")),
+        ]
+        for cell in cells
+    ]
+    forms = {"place": "text", "role": "text"} | dict.fromkeys(
+        ("weights", "learn", "norm before", "norm after", "norm of the change", "relative"), "number"
+    )
+    columns = [Column(name, form) for name, form in forms.items()]
+    return TableView("Norms before and after training", columns, rows[:MOST_ROWS], "", max(0, len(rows) - MOST_ROWS)) if rows else None
 
 
 def cells_of(record: Record) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -212,7 +212,7 @@ def cost_axes(axes: Axes, cost: tuple[str, Callable[[Any], str]], quality: str, 
         low, high = axes.get_xlim()
         places = LogLocator(base=2, subs=(1,)) if write is memory else LogLocator(subs=(1, 3) if high / low < 1e4 else (1,))
         places.set_params(numticks=max(3, size[0] // 110))
-        axes.xaxis.set_major_locator(places)
+        axes.set_xticks(apart([tick for tick in places.tick_values(low, high) if low <= tick <= high], write, size[0]))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         low, high = axes.get_xlim()
@@ -226,6 +226,14 @@ def cost_axes(axes: Axes, cost: tuple[str, Callable[[Any], str]], quality: str, 
     muted = STAND_INS["muted"]
     axes.set_xlabel(cost[0] + (" (log scale)" if logarithmic else ""), color=muted, labelpad=6)
     axes.set_ylabel(quality, color=muted, labelpad=8)
+
+
+def apart(ticks: Sequence[float], write: Callable[[Any], str], width: int) -> list[float]:
+    """As many of the ticks as have room beside each other when they are written out: all, every second, every fourth, ..."""
+    every = 1
+    while len(ticks[::every]) > 2 and sum(CHARACTER * (len(write(tick)) + 3) for tick in ticks[::every]) > 0.82 * width:
+        every *= 2
+    return list(ticks[::every])
 
 
 def unit_of(span: float, write: Callable[[Any], str]) -> tuple[float, str]:
