@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from burnish.experiment.compare.results import Drawn, Measured, alone, difference, records_of
+from burnish.core.rundir import RunFolder
+from burnish.experiment.compare.results import Aligned, Drawn, Measured, alone, difference, records_of, results
 from burnish.run import train
 from cases import CASES, recipe_of
 
@@ -36,3 +37,13 @@ def test_no_interval_leaves_what_a_metric_can_be() -> None:
     own = alone("accuracy", "a", found, True)
     assert own.low is not None and own.high is not None and 0 < own.low < 0.4 < own.high < 1
     assert alone("rmse", "a", found, False).low == 0
+
+
+def test_a_metric_that_is_no_number_in_a_run_is_left_out() -> None:
+    records = [{"truth": 1.0, "value": 2.0 + row, "loss": 1.0} for row in range(5)]
+    runs = {
+        name: [Measured(seed, RunFolder("x"), {"rmse": 3.0, "spearman": told}, records) for seed, told in enumerate(own)]
+        for name, own in (("a", [0.5, 0.6]), ("b", [0.5, None]))
+    }
+    found = results(Aligned(runs, 5), "a", "spearman", {"rmse": False, "spearman": True})
+    assert set(found["b"]["metrics"]) == {"rmse"} and found["b"]["difference"] is None and set(found["b"]["differences"]) == {"rmse"}

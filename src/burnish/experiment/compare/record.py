@@ -124,7 +124,10 @@ def cautions(plan: Plan, found: Aligned, entries: Sequence[Entry]) -> list[str]:
     machines = {tuple((folder.read("environment.json") or {}).get(name) for name in MACHINE) for folder in folders}
     if len(machines) > 1:
         told.append("runs were made on different machines or numbers of threads: their times do not compare")
-    if not all(run.sums(plan.metric) for runs in found.runs.values() for run in runs):
+    undefined = [f"{name}, seed {run.seed}" for name, runs in found.runs.items() for run in runs if run.score(plan.metric) is None]
+    if undefined:
+        told.append(f"{plan.metric} is no number for {', '.join(undefined)}: nothing is compared by it (--metric names another)")
+    elif not all(run.sums(plan.metric) for runs in found.runs.values() for run in runs):
         told.append(f"{plan.metric} is not known row by row: intervals are over seeds alone, on these rows")
     if plan.metric in ("loss", "perplexity") and len({system.recipe.model.name for system in plan.systems}) > 1:
         told.append(f"{plan.metric} counts each model's own tokens: with different tokenizers it does not compare")

@@ -36,13 +36,18 @@ class Measured:
 
     seed: int
     folder: RunFolder
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | None]
     records: Sequence[Mapping[str, Any]]
     complete: bool = True
 
+    def score(self, metric: str) -> float | None:
+        """What the run came to; None where that is no number."""
+        found = self.scores.get(metric)
+        return found if found is not None and math.isfinite(found) else None
+
     def sums(self, metric: str) -> Resampled | None:
         """The metric as a function of rows, if they tell it: if it comes out as the evaluation has it."""
-        found, told = sums(metric, self.records), self.scores.get(metric)
+        found, told = sums(metric, self.records), self.score(metric)
         if found is None or told is None:
             return None
         return found if not self.complete or abs(found.value - told) <= CLOSE * max(1.0, abs(told)) else None
@@ -115,9 +120,9 @@ def require_same_truth(every: Sequence[Mapping[Row, Mapping[str, Any]]], common:
 def results(found: Aligned, baseline: str, metric: str, higher: Mapping[str, bool]) -> dict[str, dict[str, Any]]:
     """For each system its `metrics`, its `difference` to the baseline in `metric`, and `differences` in all metrics.
 
-    A metric is there if every run has it; its rows vary too if they tell it.
+    A metric is there if every run has it as a number (a correlation with a constant is none); its rows vary too if they tell it.
     """
-    everywhere = [name for name in higher if all(name in run.scores for runs in found.runs.values() for run in runs)]
+    everywhere = [name for name in higher if all(run.score(name) is not None for runs in found.runs.values() for run in runs)]
     drawn = measured(found, everywhere)
     made: dict[str, dict[str, Any]] = {}
     for system, runs in found.runs.items():
