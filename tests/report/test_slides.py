@@ -12,7 +12,7 @@ from made_comparisons import make_comparison
 from made_runs import make_run
 
 from burnish.core.errors import RunError
-from burnish.report import slides
+from burnish.report import page, slides
 from burnish.report.slides import fitting
 from burnish.report.slides.outline import SECTIONS, Grid
 from burnish.report.slides.places import label_sides, overlap
@@ -253,6 +253,18 @@ def test_weights_and_forecast_of_a_run(tmp_path: Path) -> None:
     assert "1%" in moved and "40%" in moved and "rank 8" in moved and "4.0 to 5.0 directions" in moved and "4.5 on average" in moved
     foretold = next(text for text in told if "Foretold and measured" in text)
     assert "1.25 of the time" in foretold and "1.00 of the memory" in foretold and "10 s" in foretold and "1 GiB" in foretold
+
+
+def test_what_the_rows_leave_open_is_told_where_it_is_known(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "leave open" not in "\n".join(texts(opened(folder)))
+    errors = {"test": {"loss": 0.1, "accuracy": 0.02, "macro_f1": None}, "validation": {"accuracy": 0.9}}
+    (folder / "uncertainty.json").write_text(json.dumps(errors))
+    told = texts(opened(folder))
+    said = "Rows alone leave open: accuracy ± 0.039, loss ± 0.196 (95%, 160 test rows)."
+    assert [said in text for text in told if "What came out" in text or "What can be said" in text] == [True, True]
+    page.write(folder)
+    assert said in (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_training_is_told_as_it_was_configured(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def test_the_head_is_the_hubs_and_its_numbers_the_runs(recipe: MakeRecipe, rows_
     value, error, number = (float(cell) for cell in told.strip("| ").split(" | ")[2:5])
     assert (value, number) == (pytest.approx(accuracy, abs=5e-4), rows)
     assert error == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / rows), rel=0.15, abs=2e-3)
+    known = json.loads((run.path / "uncertainty.json").read_text())
+    assert known["test"]["accuracy"] == pytest.approx(error, abs=6e-4) and set(known) == {"test", "validation"}
     for heading in ("Results", "How to use it", "Data", "Training", "Intended use", "Limits", "Versions"):
         assert f"## {heading}\n" in card.text
     digest = json.loads((run.path / "data.json").read_text())["parts"]["test"]["sha256"]

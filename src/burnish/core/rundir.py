@@ -9,6 +9,7 @@ checkpoints/       step-00000200/ ...
 model/             the trained model, as transformers or peft save it
 evaluations/       validation.json, test.json and their predictions
 movement.json      how far the weights moved, and the spectrum of low-rank updates
+uncertainty.json   standard errors over rows of every metric
 summary.json       written last: the run is finished when it exists
 report/index.html
 """

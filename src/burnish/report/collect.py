@@ -46,6 +46,8 @@ class Record:
     """The other evaluations/*.json: test first, then validation, then the others by name."""
     movement: dict[str, Any]
     """movement.json: how far the weights moved; empty where it was not measured."""
+    uncertainty: dict[str, Any]
+    """uncertainty.json: standard errors over rows by part and metric; empty where they are not known."""
     summary: dict[str, Any] | None
     problems: list[str]
     """What could not be read, a sentence each."""
@@ -80,6 +82,7 @@ def collect(path: Path) -> Record:
         before=read(f"evaluations/{BEFORE}.json"),
         results=[result for name in result_names(folder) if mapping((result := read(name)).get("metrics"))],
         movement=read("movement.json"),
+        uncertainty=read("uncertainty.json"),
         summary=summary if summary or folder.finished else None,
         problems=problems,
     )

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from burnish.core.errors import disk_errors
 from burnish.core.rundir import RunFolder, write_text
-from burnish.report import contents, figures, foretold, moves, wording
+from burnish.report import contents, figures, foretold, moves, uncertainty, wording
 from burnish.report.collect import Record, collect, mapping, sequence
 from burnish.report.comparison import Comparison, comparison, without_shown
 from burnish.report.curves import panels
@@ -51,6 +51,7 @@ def render(record: Record) -> str:
         style=Markup(resource("page.css")),
         headline=contents.headline(record),
         sentence=contents.sentence(record),
+        uncertainty=uncertainty.told(record),
         warnings=[*sequence(record.data.get("warnings")), *record.problems],
         figures=[drawn(panel, f"f{order}", first=order == 0) for order, panel in enumerate(panels(record))],
         moves=moves.table(record),

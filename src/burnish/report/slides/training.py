@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from burnish.core.errors import count
-from burnish.report import configured, contents, foretold, wording
+from burnish.report import configured, contents, foretold, uncertainty, wording
 from burnish.report.collect import Record, finite, mapping, sequence
 from burnish.report.comparison import comparison, sections
 from burnish.report.curves import loss_panel, metric_panels
@@ -71,7 +70,7 @@ def values(record: Record) -> Values:
         "measured": f"On {told.origin}: {', '.join(metrics)}." if told else "Nothing has been measured yet.",
         "origin": told.origin if told else NONE,
         "compared": compared.origin if compared else NONE,
-        "uncertainty": uncertainty(record),
+        "uncertainty": uncertainty.told(record),
         "ranks": ranks(record),
         "foretold": foretold.told(record),
         "share": percent(counted["share"]),
@@ -281,17 +280,6 @@ def start(record: Record) -> str:
     model = known(record, "model") or "The model"
     fresh = model.startswith("new:") or re.search(r"^\s*from_scratch:\s*true\b", record.recipe, re.MULTILINE)
     return f"{model} starts from random weights." if fresh else f"{model} has learned from large general text."
-
-
-def uncertainty(record: Record) -> list[str]:
-    """What the number of rows n leaves open of an accuracy p of rows: 1.96 sqrt(p (1 - p) / n). Of words or tokens nothing is said, for
-    those of a row are not independent."""
-    result = main_result(record) if record.plan.get("task") == "classify" else {}
-    accuracy, rows = finite(mapping(result.get("metrics")).get("accuracy")), finite(result.get("rows"))
-    if accuracy is None or not rows or not 0 <= accuracy <= 1:
-        return []
-    error = math.sqrt(accuracy * (1 - accuracy) / rows)
-    return [f"Rows alone leave ± {100 * 1.96 * error:.1f} points of accuracy open (95%, {wording.rows_of(result.get('part'), rows)})."]
 
 
 def limits(record: Record) -> list[str]:

@@ -17,7 +17,7 @@ from burnish.recipe import Recipe
 from burnish.report import contents, wording
 from burnish.report.collect import Record, collect, finite, mapping, sequence
 from burnish.run.card.origin import base_card, base_model, data_name, hub_base, hub_datasets, measured_data
-from burnish.run.card.results import HUB_METRICS, Result, results
+from burnish.run.card.results import HUB_METRICS, Result, errors, results
 from burnish.run.card.usage import Usage, usage
 
 FEW = 100
@@ -29,11 +29,12 @@ PACKAGES = ("burnish", "torch", "transformers", "peft", "tokenizers", "python")
 
 
 def write(folder: RunFolder, recipe: Recipe, auto: str, summary: Mapping[str, Any]) -> None:
-    """Writes `model/README.md`. `auto` is transformers' class for the model, `summary` what summary.json will say, which is written last."""
+    """Writes `model/README.md`, and `uncertainty.json` with the standard errors in it. `auto` is transformers' class for the model, `summary` what summary.json will say, which is written last."""
     record = replace(collect(folder.path), summary=dict(summary))
     task = recipe.task
     use = usage(folder.model, auto, task.columns(False), getattr(task, "prefix", ""), chats=task.name == "chat")
     found = results(folder)
+    folder.write("uncertainty.json", errors(found))
     head = yaml.safe_dump(metadata(record, recipe, use, found), sort_keys=False, allow_unicode=True)
     body = "\n\n".join(part for part in sections(record, recipe, use, found) if part)
     folder.write_text("model/README.md", redacted(f"---\n{head}---\n\n{body}\n"))

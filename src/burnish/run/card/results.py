@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,15 @@ def results(folder: RunFolder, parts: Sequence[str] = ("test", "validation", "se
             if isinstance(value, int | float):
                 found.append(Result(part, evaluation["rows"], metric, value, standard_error(metric, value, records), earlier.get(metric)))
     return found
+
+
+def errors(found: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Standard errors over rows by part and metric, those that are known."""
+    known: dict[str, dict[str, float]] = {}
+    for one in found:
+        if one.error is not None and math.isfinite(one.error):
+            known.setdefault(one.part, {})[one.metric] = one.error
+    return known
 
 
 def records_of(folder: RunFolder, part: str) -> list[dict[str, Any]]:
