@@ -19,6 +19,7 @@ from burnish.core import registry
 from burnish.recipe import Recipe
 from burnish.report.wording import spoken
 from burnish.run.card.origin import measured_data
+from burnish.run.card.results import standard_error
 from burnish.run.training import train
 from cases import CASES, recipe_of
 
@@ -112,6 +113,13 @@ def test_what_was_not_measured_or_is_rare_stands_among_the_limits(recipe: MakeRe
     assert "No test rows were measured" in text and "best accuracy" in text
     assert "Every weight started at random" in text
     assert "from 10 rows only" in text or re.search(r"from \d+ rows only", text)
+
+
+def test_rows_that_are_all_alike_tell_no_error() -> None:
+    rows = [{"row": row, "truth": "a", "label": "a", "loss": 0.1 * row} for row in range(9)]
+    assert standard_error("accuracy", 1.0, rows) is None
+    mixed = [{**row, "label": "b" if number < 3 else "a"} for number, row in enumerate(rows)]
+    assert standard_error("accuracy", 6 / 9, mixed) == pytest.approx(math.sqrt(6 / 9 * 3 / 9 / 9), rel=0.1)
 
 
 def test_results_are_of_the_rows_that_were_measured() -> None:

@@ -93,4 +93,5 @@ def standard_error(metric: str, value: float, records: Sequence[Mapping[str, Any
     if found is None or len(records) < 2 or abs(found.value - value) > CLOSE * max(1.0, abs(value)):
         return None
     number = max(50, min(DRAWN, MOST_NUMBERS // len(records)))
-    return float(np.nanstd(found.drawn(draws(len(records), number)), ddof=1))
+    error = float(np.nanstd(found.drawn(draws(len(records), number)), ddof=1))
+    return error if error > 0 else None  # rows that are all right or all wrong do not tell how far others would be off
