@@ -82,10 +82,23 @@ def plan_of(found: Sequence[System], entries: Sequence[Entry], baseline: str | N
     warnings += unfair(found, part)
     chosen, _ = metric_of(found, metric)
     seeds = sorted({entry.cell.seed for entry in entries})
-    name = (
-        "-".join(dict.fromkeys(system.recipe.task.name for system in found)) + "-" + "-".join(system.folder for system in found)[:LONGEST]
-    )
-    return Plan(name.strip("-"), found, seeds, baseline_of(found, baseline), chosen, found[0].recipe.task.metrics, part, warnings)
+    name = "-".join([*dict.fromkeys(system.recipe.task.name for system in found), *first_of([system.folder for system in found])])
+    return Plan(name, found, seeds, baseline_of(found, baseline), chosen, found[0].recipe.task.metrics, part, warnings)
+
+
+def first_of(folders: Sequence[str]) -> list[str]:
+    """As many names as stay short together, at least part of the first, and the number of the others.
+
+    >>> first_of(["a" * 30, "b" * 30, "c"])
+    ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 'and-2-more']
+    """
+    kept = [folders[0][:LONGEST].strip("-")]
+    for folder in folders[1:]:
+        if len("-".join([*kept, folder])) > LONGEST:
+            break
+        kept.append(folder)
+    left = len(folders) - len(kept)
+    return [*kept, f"and-{left}-more"] if left else kept
 
 
 def place(plan: Plan, runs: Sequence[RunFolder], output: Path | None) -> Path:
