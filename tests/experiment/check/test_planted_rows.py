@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from burnish.experiment.check.inspect import NAMES
-from burnish.report.inspection import Inspection, judged
-from burnish.terminal import show_inspection
 
 pytestmark = pytest.mark.usefixtures("quick")
 Plant = Callable[..., dict[str, Any]]
@@ -43,6 +40,16 @@ def test_a_misspelt_key_and_an_unknown_method_are_told_at_once(plant: Plant, che
     assert done.code == 1 and done.failing() == ["config"]
     assert "did you mean `seed`" in done.out and "there is no `lroa`" in done.told("config")
     assert done.line("lengths")["seen"] == "not looked at: mend `config` first"
+
+
+def test_a_recipe_with_ranges_is_looked_at_in_their_middle(plant: Plant, check: Check) -> None:
+    ranges = {"optimizer": {"lr": {"log": [1e-5, 1e-3]}}, "method": {"choice": ["head", "full"]}, "sweep": {"trials": 3}}
+    done = check(plant(**ranges))
+    assert done.code == 0 and "one point is looked at: " in done.line("config")["seen"], done.out
+    assert "optimizer.lr=0.0001" in done.line("config")["seen"] and "method=head" in done.line("config")["seen"]
+    assert done.line("learning rate")["measured"]["lr"] == pytest.approx(1e-4)
+    wrong = check(plant(optimizer={"lr": {"log": [1e-3, 1e-5]}}))
+    assert wrong.failing() == ["config"] and "optimizer.lr" in wrong.told("config")
 
 
 def test_a_recipe_that_cannot_be_read_gives_exit_code_2(tmp_path: Path) -> None:
@@ -227,16 +234,3 @@ def test_a_validation_that_cannot_show_what_is_hoped_for(plant: Plant, check: Ch
 def test_no_validation_at_all(plant: Plant, check: Check) -> None:
     done = check(plant(data={"validation": None}))
     assert done.code == 0 and "no rows are held out" in done.told("validation size")
-
-
-def test_what_is_wrong_is_told_first_and_its_brackets_stay() -> None:
-    console = Console(width=100, record=True, no_color=True)
-    warned = judged("rows [a]", [], ["[b] is odd"], "Mend [c]")
-    failed = judged("columns", ["[d] is missing"], [])
-    from dataclasses import replace
-
-    findings = [replace(warned, name="rows"), replace(failed, name="columns")]
-    show_inspection(console, Inspection("a [model]", findings, 2.0))
-    text = console.export_text()
-    assert text.index("FAIL: columns: [d] is missing.") < text.index("WARN: rows: [b] is odd. Mend [c].")
-    assert "a [model]" in text and "rows [a]" in text and "0 of 2 checks passed, 1 warns, 1 failed, 0 left out, in 2 s" in text

@@ -18,8 +18,11 @@ from burnish.experiment.check.subject import Bound, Tokens
 from burnish.experiment.progress import Progress
 from burnish.models.load import length_limit, load_tokenizer
 from burnish.models.skeleton import skeleton
-from burnish.recipe import Recipe
+from burnish.recipe import Recipe, checked, read
 from burnish.recipe import load as load_recipe
+from burnish.recipe.search import searched
+from burnish.recipe.space import Domain, Numbers, filled, ranges
+from burnish.recipe.space import written as in_yaml
 from burnish.report.inspection import Finding, judged
 from burnish.report.wording import percent
 from burnish.run.showing import Part
@@ -32,7 +35,7 @@ FILES = ("`data.train`:", "`data.validation`:", "`data.test`:")
 def configured(source: Source, overrides: Sequence[str]) -> tuple[Finding, Finding | None, Recipe | None]:
     """The recipe; where it is faulty, what is wrong with it, and with the files that it names."""
     try:
-        recipe = load_recipe(source, overrides)
+        recipe, swept = chosen(source, overrides)
     except RecipeError as error:
         files = [problem for problem in error.problems if problem.startswith(FILES)]
         others = [problem for problem in error.problems if problem not in files]
@@ -43,7 +46,27 @@ def configured(source: Source, overrides: Sequence[str]) -> tuple[Finding, Findi
             None,
         )
     told = f"task={recipe.task.name}, method={recipe.method.name}, optimizer={recipe.optimizer.name}, schedule={recipe.schedule.name}"
-    return judged(f"every key is known, {told}", [], []), None, recipe
+    return judged(f"every key is known, {told}{swept}", [], []), None, recipe
+
+
+def chosen(source: Source, overrides: Sequence[str]) -> tuple[Recipe, str]:
+    """The recipe; of one with ranges to sweep that in their middle, where choices are at their first, and a word on that.
+
+    Raises RecipeError with all that is wrong, at the ends of ranges too.
+    """
+    raw, origin, base = read(source, overrides)
+    raw.pop("sweep", None)
+    if isinstance(source, Recipe) or not any(True for _ in ranges(raw)):
+        return load_recipe(source, overrides), ""
+    values = dict[str, object]()
+
+    def pick(key: str, domain: Domain) -> object:
+        points = domain.grid(3) if isinstance(domain, Numbers) else domain.grid()[:1]
+        return values.setdefault(key, points[len(points) // 2])
+
+    recipe = checked(filled(searched(source, overrides).raw, pick), origin, base)
+    told = ", ".join(f"{key}={value if isinstance(value, str) else in_yaml(value)}" for key, value in values.items())
+    return recipe, f"; of {count(len(values), 'range')} to sweep one point is looked at: {told}"
 
 
 def gathered(recipe: Recipe) -> tuple[Finding, build.Gathered | None]:

@@ -41,8 +41,8 @@ DISAGREEING = 0.1
 """The share of rows on which two models to be compared are taken to disagree."""
 
 Z = 1.96
-FEWEST = 50
-"""Held-out rows below which a mean loss says little."""
+FEWEST, MANY = 50, 100_000
+"""Held-out rows below which a mean loss says little, where they have fewer characters than these."""
 
 SCORES = ("accuracy", "f1", "exact_match", "rougeL")
 """Metrics between 0 and 1 that are, or are much like, shares of rows."""
@@ -191,7 +191,8 @@ def validation_size(read: Read) -> Finding:
         return judged("no validation rows", [], [warning], "Give data.validation a file, or a share such as 10%.", rows=0)
     size, metrics = len(rows), read.recipe.task.metrics
     if not set(SCORES) & set(metrics):
-        few = [f"a mean loss over {count(size, 'row')} depends on which rows these are"] if size < FEWEST else []
+        letters = sum(len(text) for row in rows for text in (*read.text(row), *read.truth(row)))
+        few = [f"a mean loss over {count(size, 'row')} depends on which rows these are"] if size < FEWEST and letters < MANY else []
         return judged(f"{count(size, 'row')}; the score is a mean loss", [], few, "Hold more rows out.", rows=size)
     error = 100 * math.sqrt(LIKELY * (1 - LIKELY) / size)
     shown = 100 * Z * math.sqrt(DISAGREEING / size)
