@@ -173,7 +173,7 @@ def teaching(settings: Distill, recipe: Recipe, pupil: Pupil, note: Note, tell: 
     name = Path(settings.teacher).name if Path(settings.teacher).is_dir() else settings.teacher
     size = sum(parameter.numel() for parameter in teacher.model.parameters())
     notes = [f"learns from the teacher {name} ({size:,} parameters): {settings}"]
-    reason = asked_anew(settings, recipe, pupil)
+    reason = asked_anew(settings, recipe, pupil.learner, pupil.examples)
     kept = answers(teacher, pupil, recipe.train.precision, note, tell) if reason is None else reason
     if isinstance(kept, str):
         return Teaching(settings, teacher, matched, projections, [*notes, f"the teacher is asked anew at every step: {kept}"])
@@ -321,14 +321,14 @@ def fitting(kind: str, mine: tuple[int, Sequence[Any]], theirs: tuple[int, Seque
     return pair
 
 
-def asked_anew(settings: Distill, recipe: Recipe, pupil: Pupil) -> str | None:
+def asked_anew(settings: Distill, recipe: Recipe, learner: Learner, examples: Any) -> str | None:
     """Why it would be wrong or useless to keep the teacher's answers; None where it is not."""
     duration, size = recipe.train.duration, recipe.train.batch_size
     if settings.hidden or settings.attention:
         return "hidden states and attention take too much room to keep"
-    if recipe.data.augment is not None or pupil.learner.redrawn:
+    if recipe.data.augment is not None or learner.redrawn:
         return "what the student reads is drawn anew each time"
-    if not duration.timed and size * duration.steps(math.ceil(len(pupil.examples) / size)) < len(pupil.examples):
+    if not duration.timed and size * duration.steps(math.ceil(len(examples) / size)) < len(examples):
         return "the run reads less than all rows once"
     return None
 

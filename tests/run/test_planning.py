@@ -12,10 +12,12 @@ import pytest
 import torch
 import yaml
 
+import burnish
 from burnish import build
 from burnish.cli import app, guarded
 from burnish.core.protocols import Course
 from burnish.models.quantized import footprint
+from burnish.plan.memory import memory
 from burnish.plan.work import Work
 from burnish.recipe import load
 from burnish.run.planning import work_of
@@ -114,6 +116,20 @@ def test_a_folder_without_weights_can_be_planned(recipe: MakeRecipe, tiny_bert: 
     assert whole.weights == bare.weights and whole.kept == bare.kept
     lora = planned(recipe(model={"name": str(tmp_path / "bare")}, method="lora"))
     assert lora.weights == planned(recipe(method="lora")).weights
+
+
+def test_a_teacher_is_planned_as_it_is_asked(recipe: MakeRecipe) -> None:
+    teacher = burnish.train(recipe("teacher", train={"duration": "1ep"})).path
+    weights = sum(p.numel() * 4 for p in burnish.load(teacher).model.parameters())
+    plain, distill = planned(recipe()), {"teacher": str(teacher)}
+    kept, anew = planned(recipe(distill=distill)), planned(recipe(distill={**distill, "hidden": 1.0}))
+    assert kept.teacher and anew.teacher and kept.teacher.held == anew.teacher.held == weights
+    assert not kept.teacher.anew and kept.operations == plain.operations and kept.teacher.operations > 0
+    assert anew.teacher.anew and anew.operations == plain.operations + anew.teacher.operations
+    once, always = memory(kept), memory(anew)
+    assert "asking" in once.moments and once.asking > weights and once.training == memory(plain).training
+    assert "asking" not in always.moments and always.training - memory(plain).training == always.teacher > weights
+    assert always.saving == memory(plain).saving + weights
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

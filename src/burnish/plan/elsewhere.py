@@ -59,7 +59,8 @@ def forecast_on(work: Work, machine: Machine, utilisation: float = UTILISATION) 
         how = f"at {utilisation:.0%} of the {whose} at which this machine multiplies large matrices; no step was tried"
     else:
         how = f"at {utilisation:.0%} of the {whose} ({kind}) of {machine.name}, as wide models reach; nothing was measured there"
-    return forecast(counted, rates, {}, how)
+    asked = {} if work.teacher is None or work.teacher.anew else {"loading": work.teacher.operations / (peak * READING)}
+    return forecast(counted, rates, asked, how)
 
 
 def waiting(work: Work, machine: Machine) -> float:

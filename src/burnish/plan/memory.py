@@ -4,6 +4,7 @@
     evaluation  weights + optimizer + what one pass without gradients holds
     writing     weights + optimizer + keys and values of all texts
     saving      weights + optimizer + tables put together to be written
+    asking      weights + a teacher + what one pass of it holds, before the first step; one that is asked anew is there at every moment
 
 The peak is the largest of these, with the process beneath it. On a GPU that is all: torch asks for what is listed, in blocks of 2 MiB. On
 a CPU the C library scatters what comes and goes, and keeps the holes until the work is of another kind; and oneDNN keeps a kernel for
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from burnish.core.deferred import CHUNK, FEWEST, KEPT, MOST
-from burnish.plan.work import LARGE, Work
+from burnish.plan.work import LARGE, Shape, Work
 
 FLOAT = 4
 """Bytes of a number in float32, in which scores and losses are computed."""
@@ -46,9 +47,10 @@ SCATTERED = 2
 BESIDE = 3
 """Tensors as wide as the feed-forward part that an update beside a layer takes in an evaluation: itself, scaled, and added."""
 
-HOLES = 3
-"""Holes of matrices that are unpacked from 4 bits for one product each, in multiples of all of them, forward and backward each (a BERT of
-22.7M, whose matrices come to 41 MiB, took 277 MiB)."""
+HOLES, CUTS, READ_HOLES = 2, 3, 3
+"""Holes of matrices that are unpacked from 4 bits for one product each, in multiples of all of them: for each micro-batch of a step, up to
+`CUTS` of them, forward and backward each, and for a pass of an evaluation (a BERT of 22.7M, whose matrices come to 42 MB, took 170 MB with
+one micro-batch a step and 394 with 2.35)."""
 
 MADE_ANEW, BETWEEN = 1, 2
 """Holes of gradients, in multiples of those of less than 32 MiB: which are let go after every step and made anew where activations of
@@ -74,16 +76,20 @@ class Memory:
     evaluation: int
     writing: int
     saving: int
+    teacher: int = 0
+    asking: int = 0
 
     @property
     def training(self) -> int:
         """Everything in a step of training."""
-        return self.process + self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.passing
+        fixed = self.process + self.weights + self.gradients + self.optimizer + self.teacher
+        return fixed + self.activations + self.logits + self.passing
 
     @property
     def moments(self) -> dict[str, int]:
         """What is in memory at each of the moments of a run."""
-        return {"training": self.training, "evaluation": self.evaluation, "writing": self.writing, "saving": self.saving}
+        found = {"training": self.training, "evaluation": self.evaluation, "writing": self.writing, "saving": self.saving}
+        return {**found, **({"asking": self.asking} if self.asking else {})}
 
     @property
     def peak(self) -> int:
@@ -106,7 +112,8 @@ def memory(work: Work, process: int = 0, devices: int = 1) -> Memory:
     moving = [math.ceil(part * share) for part in (activation_bytes(work), logit_bytes(work))]
     parts = [rounded(part, work) for part in (fixed[0] + gathered, *fixed[1:], *moving, passing_bytes(work))]
     below = process + kernel_bytes(work)
-    standing = below + parts[0] + parts[2]
+    beside = math.ceil(resident_teacher(work) / devices)
+    standing = below + parts[0] + parts[2] + beside
     names = ("weights", "gradients", "optimizer", "activations", "logits", "passing")
     return Memory(
         process=below,
@@ -114,6 +121,8 @@ def memory(work: Work, process: int = 0, devices: int = 1) -> Memory:
         evaluation=standing + evaluation_bytes(work),
         writing=standing + writing_bytes(work),
         saving=standing + SAVED * weights.table,
+        teacher=beside + answering_bytes(work),
+        asking=below + parts[0] + asking_bytes(work) if work.teacher is not None and not work.teacher.anew else 0,
     )
 
 
@@ -165,6 +174,39 @@ def logit_bytes(work: Work) -> int:
     return SCORES * rows * size * FLOAT
 
 
+def resident_teacher(work: Work) -> int:
+    """Weights of a teacher that is asked at every step, and so there at every moment; one whose answers are kept is let go before."""
+    return work.teacher.held if work.teacher is not None and work.teacher.anew else 0
+
+
+def answering_bytes(work: Work) -> int:
+    """What a teacher that is asked anew holds of the heaviest micro-batch: a pass without gradients, its scores, and what it shows of its
+    insides, the hidden states of every block or their attention maps, H l^2 a block for a text of length l."""
+    teacher = work.teacher
+    if teacher is None or not teacher.anew:
+        return 0
+    shape, positions = teacher.shape, work.kept.positions
+    blocks = shape.layers + shape.decoder_layers
+    shown = (blocks + 1) * positions * shape.width if teacher.hidden else 0
+    shown += blocks * shape.heads * sum(length**2 for length in work.heaviest) if teacher.attention else 0
+    scores = logit_bytes(work) // SCORES if work.vocabulary_scores else 0
+    return pass_bytes(shape, positions, work.itemsize) + shown * work.itemsize + scores
+
+
+def asking_bytes(work: Work) -> int:
+    """A teacher and a pass of it, while it answers all rows before the first step; nothing of the student has moments yet."""
+    if work.teacher is None:
+        return 0
+    positions = min(EVALUATED * work.budget, work.parts["train"].tokens)
+    holes = SCATTERED if work.device == "cpu" else 1
+    return work.teacher.held + holes * pass_bytes(work.teacher.shape, positions, work.itemsize)
+
+
+def pass_bytes(shape: Shape, positions: int, itemsize: int) -> int:
+    """What a pass without gradients holds at once: two layers' worth of a block."""
+    return positions * (2 * shape.inner + 4 * shape.width + 3 * shape.attention_width) * itemsize
+
+
 def decoded(work: Work) -> int:
     """Positions of the side that writes."""
     train = work.parts["train"]
@@ -188,7 +230,8 @@ def passing_bytes(work: Work) -> int:
     if work.device != "cpu":
         return block + again + weights.widest + weights.cast
     moved = UNPACKED * weights.largest if work.optimizer.endswith("8bit") else 0
-    return block + max(again, moved) + weights.cast + anew_bytes(work) + unpacked_bytes(work) * 2 + recomputed_bytes(work)
+    unpacked = 2 * unpacked_bytes(work, HOLES * min(CUTS, work.micro_batches))
+    return block + max(again, moved) + weights.cast + anew_bytes(work) + unpacked + recomputed_bytes(work)
 
 
 def anew_bytes(work: Work) -> int:
@@ -199,11 +242,11 @@ def anew_bytes(work: Work) -> int:
     return math.ceil((MADE_ANEW + BETWEEN * several) * (work.weights.gradients - work.weights.large))
 
 
-def unpacked_bytes(work: Work) -> int:
-    """What matrices in few bits take on a CPU as they are unpacked one after another: each leaves a hole that smaller pieces fill, but
+def unpacked_bytes(work: Work, holes: float) -> int:
+    """What matrices in few bits take on a CPU as they are unpacked one after another: each leaves `holes` that smaller pieces fill, but
     for those that are so large that the system gets them back."""
     weights = work.weights
-    return weights.widest if weights.widest >= LARGE else max(weights.widest, HOLES * weights.unpacked)
+    return weights.widest if weights.widest >= LARGE else max(weights.widest, math.ceil(holes * weights.unpacked))
 
 
 def recomputed_bytes(work: Work) -> int:
@@ -226,9 +269,9 @@ def evaluation_bytes(work: Work) -> int:
     """What a pass without gradients holds of its largest micro-batch: two layers' worth of a block, and a chunk of scores."""
     positions = read_at_once(work, [int(part.lengths.max()) for name, part in work.parts.items() if name != "train"])
     shape, here = work.shape, work.device == "cpu"
-    passing = positions * (2 * shape.inner + 4 * shape.width + 3 * shape.attention_width) * work.itemsize
+    passing = pass_bytes(shape, positions, work.itemsize)
     passing += BESIDE * positions * shape.inner * work.itemsize if work.injected else 0
-    passing = (SCATTERED if here else 1) * passing + (unpacked_bytes(work) if here else work.weights.widest)
+    passing = (SCATTERED if here else 1) * passing + (unpacked_bytes(work, READ_HOLES) if here else work.weights.widest)
     if not work.vocabulary_scores:
         return passing
     rows = chunk(math.ceil(work.read_share * positions), shape.vocabulary) if work.deferred else positions

@@ -116,6 +116,19 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A model that a student learns from: bytes of its weights, its dimensions, whether it is asked `anew` at every step or once before the
+    first, and the operations of that: of an update, or of all training rows. `hidden` and `attention` say what else it shows."""
+
+    held: int
+    shape: Shape
+    anew: bool
+    operations: float
+    hidden: bool = False
+    attention: bool = False
+
+
+@dataclass(frozen=True)
 class Work:
     """What a run has to do and to hold.
 
@@ -124,7 +137,8 @@ class Work:
     loss look at; `row_counts` how many numbers of positions micro-batches come to over the run; `budget` the positions of a micro-batch
     that the machine takes where the recipe says nothing. `frozen_blocks` are computed once before the first step, where that saves
     anything; `checkpoint_every` n-th block is computed again; `injected` says that a method hangs updates beside layers. `moments_on_host`
-    and `activations_on_host` wait beside the GPU. `operations` are those of an update, `reading` those of the validation rows; `limit` are
+    and `activations_on_host` wait beside the GPU. `operations` are those of an update (a teacher's, asked anew, among
+    them), `reading` those of the validation rows; `limit` are
     seconds after which the run ends, where time limits it.
     """
 
@@ -162,6 +176,7 @@ class Work:
     vocabulary_scores: bool = False
     row_counts: int = 0
     writing: Writing | None = None
+    teacher: Teacher | None = None
     operations: float = 0.0
     reading: float = 0.0
     limit: float | None = None

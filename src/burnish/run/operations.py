@@ -37,9 +37,9 @@ def counted(model: Any, place: Anatomy, work: Work) -> Work:
     return replace(work, operations=float(np.mean(steps)), reading=reading(network, work))
 
 
-def reading(network: flops.Network, work: Work) -> float:
-    """Operations of the validation rows, by some of them."""
-    part = work.parts.get("validation")
+def reading(network: flops.Network, work: Work, name: str = "validation") -> float:
+    """Operations of reading a part of the rows once, by some of them."""
+    part = work.parts.get(name)
     if part is None:
         return 0.0
     sources = sources_of(part)

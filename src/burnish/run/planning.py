@@ -18,14 +18,15 @@ from burnish.engine.runtime import CPU_BUDGET, GPU_BUDGET
 from burnish.models.fast.install import unfit
 from burnish.models.frozen import frozen_blocks
 from burnish.models.load import quiet
-from burnish.plan.formulas import letters
-from burnish.plan.work import Kept, Part, Shape, Work, Writing
+from burnish.plan.work import Kept, Part, Work, Writing
 from burnish.recipe import Recipe
 from burnish.run import tracing
 from burnish.run.counting import packed_matrices, weights_of
 from burnish.run.operations import counted
 from burnish.run.savings import LOOKED_AT, TAKEN_APART, positions_of
+from burnish.run.shapes import shape_of
 from burnish.run.surveying import Survey, bones_of, part_of, parts_of
+from burnish.run.teacher import with_teacher
 
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -111,28 +112,7 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
         writing=writing_of(recipe, survey, parts),
         limit=settings.duration.seconds if settings.duration.timed else None,
     )
-    return counted(model, place, work)
-
-
-def shape_of(config: Any, place: Anatomy) -> Shape:
-    """The dimensions of a model, by its configuration; those that it does not tell are 0."""
-    text = config.get_text_config() if not config.is_encoder_decoder else config
-    found = letters(text)
-    stacks = [name.rpartition(".")[0] for name in place.block_modules]
-    first = sum(stack == stacks[0] for stack in stacks)
-    gated = any(word in " ".join(place.linears) for word in ("gate", "wi_1"))
-    second = len(stacks) - first if config.is_encoder_decoder else 0
-    return Shape(
-        layers=getattr(text, "num_hidden_layers", 0) or first if len(stacks) == first else first,
-        decoder_layers=second,
-        width=found.get("D", 0),
-        inner=found.get("F", 0),
-        heads=found.get("H", 0),
-        key_value_heads=found.get("G", 0),
-        head_width=found.get("W", 0),
-        vocabulary=int(getattr(text, "vocab_size", 0)),
-        gated=gated,
-    )
+    return with_teacher(recipe, survey, counted(model, place, work))
 
 
 def how_often(plan: Plan) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from burnish.terminal.tables import megabytes
 from burnish.terminal.times import show_times
 
-COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "passing")
+COLUMNS = ("weights", "gradients", "optimizer", "activations", "logits", "teacher", "passing")
 MOMENTS = ("training", "evaluation", "writing", "saving")
 
 
