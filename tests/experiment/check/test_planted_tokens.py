@@ -116,6 +116,25 @@ def test_a_begin_that_the_template_writes_twice(chatting: Plant, check: Check, t
     assert done.code == 1 and "40 examples of 40 begin with the same token twice: train.jsonl row 1" in done.told("doubled BOS or EOS")
 
 
+def test_a_turn_that_ends_twice(chatting: Plant, check: Check, tiny_llama: Path, tmp_path: Path) -> None:
+    twice = with_template(tiny_llama, tmp_path / "ends", CHATML.replace("'<|im_end|>'", "'<|im_end|><|im_end|>'"))
+    done = check(chatting(model={"name": str(twice)}))
+    assert "in 40 conversations of 40 a turn ends twice" in done.told("doubled BOS or EOS") and "doubled BOS or EOS" in done.failing()
+
+
+def test_answers_without_a_word(chatting: Plant, check: Check, texts: Texts) -> None:
+    rows = [{"prompt": text, "response": "" if number % 10 == 0 else "help says"} for number, text in enumerate(texts(40, size=4))]
+    done = check(chatting(rows))
+    assert done.state("template round trip") == "warn"
+    assert "4 conversations of 40: the assistant says nothing" in done.told("template round trip")
+
+
+def test_a_model_that_sees_what_it_is_to_write(chatting: Plant, check: Check, tiny_bert: Path) -> None:
+    done = check(chatting(model={"name": str(tiny_bert)}))
+    assert "next token unseen" in done.failing() and "it learns to copy" in done.told("next token unseen")
+    assert check(chatting()).state("next token unseen") == "pass"
+
+
 def test_texts_in_another_alphabet(plant: Plant, check: Check, texts: Texts) -> None:
     rows = [{"text": f"{CYRILLIC} {text}", "label": ("praise", "complaint")[number % 2]} for number, text in enumerate(texts(40, size=3))]
     done = check(plant(rows))

@@ -13,6 +13,7 @@ import torch
 from burnish.core.errors import count
 from burnish.core.sizes import elements
 from burnish.engine.checkpoint import learned, optimizer_state, technique_state
+from burnish.engine.runtime import undisturbed
 from burnish.experiment.check.subject import Tried, places
 from burnish.experiment.trial import named
 from burnish.methods.select import OwnParameters
@@ -32,6 +33,12 @@ another model's."""
 
 IDLE = 0.01
 """Share of what learns that may stay without a gradient: parts of an architecture that a task does not use."""
+
+LOOKED = 32
+"""Tokens of a text by which it is looked whether a model sees ahead."""
+
+SEEN = 1e-4
+"""What a later token may change before it, for what it changes in its own place: rounding."""
 
 FULL = 0.8
 """Share of the free disk from which on it is worth a word."""
@@ -136,6 +143,29 @@ def gradients(tried: Tried) -> Finding:
     return judged(seen, failures, warnings, mend, unreached=unreached, leaked=sorted(tried.leaked), moved=sorted(tried.moved))
 
 
+def ahead(tried: Tried) -> Finding:
+    """Whether a model that is to write sees the token that it is to write next: an encoder does, and learns to copy it.
+
+    The last token of a text is exchanged: where no token sees later ones, no other position gives anything else than before.
+    """
+    parts = tried.parts
+    if parts.learner.auto_class != "AutoModelForCausalLM":
+        return left_out(f"task={parts.recipe.task.name} reads whole texts")
+    ids = list(parts.learner.view(parts.examples["train"], tried.batch[0]).strips[0].ids)[:LOOKED]
+    if len(ids) < 2:
+        return left_out("a text of one token has nothing to look ahead to")
+    other = next(number for number in range(parts.tokenizer.vocab_size) if number != ids[-1])
+    with undisturbed(parts.model), torch.no_grad(), parts.runtime.autocast():
+        one, two = (
+            parts.model(input_ids=torch.tensor([text], device=parts.runtime.device)).logits.float() for text in (ids, [*ids[:-1], other])
+        )
+    change = (one - two).abs()
+    before, own = float(change[:, :-1].max()), float(change[:, -1].max())
+    seen = f"exchanging the last of {len(ids)} tokens changes what is said there by {own:.2g}, and before it by {before:.2g}"
+    failures = ["the model sees the token that it is to write: it learns to copy, and will write nonsense"] if before > SEEN * own else []
+    return judged(seen, failures, [], "Take a model that was made to write (a decoder); of an encoder, task=fill.", before=before, own=own)
+
+
 def some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -178,5 +208,6 @@ CHECKS: Mapping[str, Callable[[Tried], Finding]] = {
     "numbers": numbers,
     "first loss": first_loss,
     "gradients": gradients,
+    "next token unseen": ahead,
     "disk": disk,
 }

@@ -19,6 +19,9 @@ TRIED = 300
 TELLING = 12
 """Characters from which on a text that stands twice was written twice, and is not merely said again."""
 
+SILENT = "the assistant says nothing, which is what will be learned"
+"""What is odd about an answer without a word, and without a call of a tool."""
+
 THOUGHTS = "</think>"
 """What stands before an answer proper; templates leave it out of earlier turns."""
 
@@ -47,7 +50,7 @@ def round_trip(tokens: Tokens) -> Finding:
     sentences = {fault: f"{count(len(own), 'conversation')} of {len(rows):,}: {fault}, {places(own)}" for fault, own in found.items()}
     if example:
         sentences["lost in tokens"] += f": {example}"
-    slight = [fault for fault in sentences if fault.startswith("blanks") or fault == "lost in tokens"]
+    slight = [fault for fault in sentences if fault.startswith("blanks") or fault in ("lost in tokens", SILENT)]
     return judged(
         f"{count(messages, 'message')} of {count(len(rows), 'conversation')}, rendered and taken back from their tokens",
         [sentence for fault, sentence in sentences.items() if fault not in slight],
@@ -71,6 +74,8 @@ def message_faults(messages: list[dict[str, Any]], text: str) -> list[str]:
         role, said = message["role"], content(message)
         whole, bare = said, said.strip()
         if not bare:
+            if role == "assistant" and not message.get("tool_calls"):
+                faults[SILENT] = None
             continue
         if THOUGHTS in bare and bare not in text:
             whole = bare = bare.rpartition(THOUGHTS)[2].strip()

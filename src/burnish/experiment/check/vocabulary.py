@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from burnish.core.errors import count
 from burnish.core.protocols import Row
 from burnish.core.view import View
+from burnish.data.chat import turn_end
 from burnish.data.pieces import special_ids
 from burnish.experiment.check.subject import Tokens, places, written
 from burnish.report.inspection import Finding, judged, left_out
@@ -38,13 +40,15 @@ def views(tokens: Tokens, most: int | None = None) -> Iterator[tuple[Row, View]]
 
 
 def doubled_ends(tokens: Tokens) -> Finding:
-    """Tokens that begin or end a text and stand there twice: a template writes them, and the tokenizer adds them once more."""
+    """Tokens that begin or end a text, or a turn of a conversation, and stand there twice: a template writes them, and the tokenizer or the
+    text itself once more."""
     tokenizer = tokens.tokenizer
     begins = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
     ends = {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
     if not begins | ends:
         return left_out("the tokenizer has no token that begins or ends a text")
-    first, last = list[Row](), list[Row]()
+    turns = set(turn_end(tokenizer)) if tokens.recipe.task.name == "chat" else set[int]()
+    first, last, within = list[Row](), list[Row](), list[Row]()
     for row, view in views(tokens):
         for strip in view.strips:
             ids = list(strip.ids)
@@ -52,17 +56,28 @@ def doubled_ends(tokens: Tokens) -> Finding:
                 first.append(row)
             if len(ids) > 2 and ids[-1] == ids[-2] and ids[-1] in ends:
                 last.append(row)
+            elif turns and any(one == other and one in turns for one, other in pairwise(ids)):
+                within.append(row)
     total = len(tokens.parts["train"].examples)
     found = [
         f"{count(len(rows), 'example')} of {total:,} {verb} with the same token twice: {places(rows)}"
         for verb, rows in (("begin", first), ("end", last))
         if rows
     ]
-    bad = max(len(first), len(last)) >= DOUBLED * total
+    if within:
+        ends_ = ", ".join(tokenizer.convert_ids_to_tokens(sorted(turns)))
+        found.append(f"in {count(len(within), 'conversation')} of {total:,} a turn ends twice ({ends_}): {places(within)}")
+    bad = max(len(first), len(last), len(within)) >= DOUBLED * total
     names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(begins | ends)))
     mend = "The texts or the chat template hold a token that is added anyway: take it out there."
     return judged(
-        f"{names} in {count(total, 'training example')}", found if bad else [], [] if bad else found, mend, begin=len(first), end=len(last)
+        f"{names} in {count(total, 'training example')}",
+        found if bad else [],
+        [] if bad else found,
+        mend,
+        begin=len(first),
+        end=len(last),
+        turns=len(within),
     )
 
 
