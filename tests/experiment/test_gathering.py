@@ -107,3 +107,9 @@ def test_report_of_several_runs_from_the_command_line(
     assert "is a comparison, which is reported by itself" in capsys.readouterr().err
     assert burnish("report", runs["full-0"], "--baseline", "full") == 2
     assert "are for several runs" in capsys.readouterr().err
+
+
+def test_a_sweep_that_has_not_ended_is_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trials" / "000").mkdir(parents=True)
+    assert cli.guarded(lambda: cli.app(["report", str(tmp_path)], standalone_mode=False)) == 1
+    assert "is a sweep that has not ended" in capsys.readouterr().err

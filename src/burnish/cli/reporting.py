@@ -38,6 +38,10 @@ def report(
             raise BurnishError(f"{folder} is a sweep, whose page stands in its folder: leave --slides and --output out.")
         print(f"report: {sweeps.write(folder)}")
         return
+    if (folder / "trials").is_dir() and not (folder / "recipe.yaml").is_file():
+        raise BurnishError(
+            f"{folder} is a sweep that has not ended: the same `burnish sweep` command goes on, and writes its page at the end."
+        )
     write = versus.write if versus.is_comparison(folder) else page.write
     print(f"report: {write(folder, output)}")
     if slides:

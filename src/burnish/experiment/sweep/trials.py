@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from burnish.core.errors import BurnishError, Interrupted
 from burnish.core.rundir import RunFolder
+from burnish.core.secrets import masked
 from burnish.engine.events import Evaluated, Event, Listener, Stepped
 from burnish.experiment.cells import Cell, finished
 from burnish.experiment.sweep.study import REASON, SAME_AS, SECONDS, WHOLE, Study, quiet, root
@@ -79,7 +80,7 @@ def work(study: Study, trial: optuna.Trial, listener: Listener) -> None:
     except BurnishError as error:
         state, notes[REASON] = TrialState.FAIL, sentence(str(error))
     except Exception as error:  # a library's own errors at settings that it does not bear
-        (study.folder / f"error-{root(trial):03}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (study.folder / f"error-{root(trial):03}.txt").write_text(masked(traceback.format_exc()), encoding="utf-8")
         state, notes[REASON] = TrialState.FAIL, sentence(f"{type(error).__name__}: {error}")
     study.tell(trial, value, state, {**notes, SECONDS: time.monotonic() - began})
     gc.collect()
