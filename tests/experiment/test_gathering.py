@@ -111,5 +111,5 @@ def test_report_of_several_runs_from_the_command_line(
 
 def test_a_sweep_that_has_not_ended_is_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trials" / "000").mkdir(parents=True)
-    assert cli.guarded(lambda: cli.app(["report", str(tmp_path)], standalone_mode=False)) == 1
+    assert cli.guarded(lambda: cli.app(["report", str(tmp_path)], standalone_mode=False)) == BurnishError("").exit_code
     assert "is a sweep that has not ended" in capsys.readouterr().err
