@@ -18,6 +18,7 @@ from burnish.plan.machines import GIB, named
         ("a100-80gb", 1, 80, "cuda"),
         ("1x24GB", 1, 24, "cuda"),
         ("16GiB", 1, 16, "cuda"),
+        ("1x24 gb", 1, 24, "cuda"),
         ("4×12.5GB", 4, 12.5, "cuda"),
         ("M2-16GB", 1, 16, "mps"),
         ("m4-max", 1, 36, "mps"),
@@ -44,5 +45,5 @@ def test_a_name_that_means_nothing_is_refused_with_what_may_be_said(text: str) -
 
 
 def test_the_nearest_card_is_asked_for() -> None:
-    with pytest.raises(BurnishError, match="did you mean `RTX4090`"):
+    with pytest.raises(BurnishError, match=r"did you mean `RTX4090`\? Write how many"):
         named("2xRTX409")

@@ -84,7 +84,7 @@ CARDS = {
 """Known devices; a size behind the name (M2-16GB, V100-32GB) is that of one with other memory."""
 
 PATTERN = re.compile(r"(?:(?P<devices>\d+)\s*[x×*]\s*)?(?P<name>.+)", re.IGNORECASE)
-SIZE = re.compile(r"(?P<size>\d+(?:\.\d+)?)\s*(?:GB|GIB|G)", re.IGNORECASE)
+SIZE = re.compile(r"(?P<size>\d+(?:\.\d+)?)-?(?:GB|GIB|G)", re.IGNORECASE)
 
 
 def named(text: str) -> Machine:
@@ -124,7 +124,8 @@ def size_of(match: re.Match[str], text: str) -> int:
 
 def unknown(text: str) -> BurnishError:
     name = re.sub(r"^\d+\s*[xX×*]\s*", "", text.strip()).upper()
+    near = nearest(name, CARDS)
     return BurnishError(
-        f"--machine: there is no machine `{text}`{nearest(name, CARDS)}. Write how many devices of which size (1x24GB, 4x80GB), or of which "
+        f"--machine: there is no machine `{text}`{near}{'' if near.endswith('?') else '.'} Write how many devices of which size (1x24GB, 4x80GB), or of which "
         f"card (8xH100, 2xA100-40GB, M2-16GB); known: {', '.join(CARDS)}."
     )
