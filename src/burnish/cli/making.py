@@ -66,9 +66,9 @@ def train_tokenizer(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
-    from burnish.recipe import Recipe
+    from burnish.recipe.schema import schema as of_recipes
 
-    print(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}, indent=2))
+    print(json.dumps(of_recipes(), indent=2))
 
 
 @app.command(name="list")
