@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,7 +11,7 @@ import yaml
 from burnish.recipe import load
 from burnish.recipe.schema import schema as of_recipes
 
-SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 BUNDLED: dict[str, Any] = {
     "model": "starter:minilm",
     "task": {"name": "classify", "label": "intent"},
