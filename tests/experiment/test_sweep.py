@@ -272,6 +272,7 @@ def test_a_sweep_from_end_to_end(recipe: Write, tmp_path: Path) -> None:
     assert all((place / run["path"] / "evaluations" / "test.json").is_file() for run in runs)
     mean = sum(run["validation"]["accuracy"] for run in runs) / 2
     assert found["proof"]["validation"]["mean"] == pytest.approx(mean)
+    assert found["proof"]["test"]["rows_low"] < found["proof"]["test"]["rows_high"], "the interval is over rows too"
     assert found["proof"]["flattered"] == pytest.approx(best["value"] - mean)
     assert json.loads((place / "sweep.json").read_text())["best"] == best and (place / "index.html").is_file()
     assert [event.how for event in told if isinstance(event, RunEnded)] == ["done"] * 6

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from burnish.core.errors import RunError
 from burnish.report import sweeps
+from burnish.report.sweeps.charts import by_worth
 from burnish.terminal.sweeps import show_sweep
 
 EVIL = "<script>alert(1)</script>"
@@ -110,7 +111,9 @@ def test_trials_are_ranked_by_what_they_came_to_and_stopped_ones_stand_behind(fa
 def test_what_the_best_is_worth(facts: dict[str, Any]) -> None:
     kinder = copy.deepcopy(facts)
     kinder["proof"]["flattered"] = -0.01
-    assert sweeps.best_lines(kinder)[-1] == "the best of 4 was not flattered: fresh seeds are as good, or better by 0.01"
+    assert sweeps.best_lines(kinder)[-1] == "the best of 4 was not flattered: fresh seeds are better by 0.01"
+    kinder["proof"]["flattered"] = 0.0
+    assert sweeps.best_lines(kinder)[-1] == "the best of 4 was not flattered: fresh seeds are as good"
     del kinder["proof"]
     assert sweeps.best_lines(kinder) == ["best of 4 on validation: accuracy 0.75 (trial 1)"]
 
@@ -122,3 +125,9 @@ def test_the_terminal_shows_trials_importances_and_what_the_best_is_worth(facts:
     rows = [line for line in told.splitlines() if line.startswith("│")]
     assert [row.split("│")[1].strip() for row in rows] == ["1", "0", "2", "3"]
     assert "pruned at 50%" in told and "flattered by 0.05" in told and re.search(r"optimizer\.lr +70%", told)
+
+
+def test_of_equal_trials_the_earliest_is_drawn_as_the_best() -> None:
+    trials = [{"number": number, "state": state, "value": 0.5} for number, state in enumerate(["pruned", "complete", "complete"])]
+    assert [trial["number"] for trial in by_worth(trials, 1)] == [0, 2, 1]
+    assert [trial["number"] for trial in by_worth([*trials, {"number": 3, "state": "complete", "value": 0.1}], -1)][-1] == 3

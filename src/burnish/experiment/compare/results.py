@@ -155,6 +155,11 @@ def bounded(found: Estimate, low: float, high: float) -> Estimate:
     return replace(found, **{name: min(max(value, low), high) for name in ENDS if (value := getattr(found, name)) is not None})
 
 
+def over_seeds(folders: Mapping[int, RunFolder], part: str, metric: str, higher: bool) -> Estimate:
+    """What runs of one recipe come to, by seed, on a part that all of them were measured on."""
+    return alone(metric, "", measured(aligned({"": folders}, part), [metric]), higher)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """By system and metric: `values` (K,) of each seed, and `drawn` (R, K) of each seed on the same draws of the rows, where all systems'

@@ -63,7 +63,7 @@ def concluded(study: Study, tell: Tell) -> dict[str, Any]:
         facts = {**findings(study), "importances": importances(study)}
         if study.search.settings.seeds:
             runs = proved(study, root(best), recipe, tell)
-            facts["proof"] = judged(runs, study.search.metric, best.value or 0.0, study.search.higher)
+            facts["proof"] = judged(study, runs, best.value or 0.0)
         facts["best_recipe"] = best_recipe(study, best, recipe, sweeps.best_lines(facts)[1:])
         folder.write_text("best.yaml", facts["best_recipe"])
         folder.write("sweep.json", facts)

@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from burnish.core.errors import BurnishError, Interrupted
 from burnish.core.rundir import RunFolder
 from burnish.engine.events import OfRun, OfSeveral, RunBegan, RunEnded
 from burnish.experiment.cells import Cell, finished, identity, kept, seeded
-from burnish.experiment.statistics import estimate
+from burnish.experiment.compare.results import over_seeds
 from burnish.experiment.sweep.study import Study
 from burnish.experiment.sweep.trials import sentence
 from burnish.recipe import Recipe
@@ -77,12 +75,13 @@ def measured(folder: RunFolder) -> dict[str, Any]:
     return {part: content["metrics"] for part, content in found.items() if content} | {"seconds": folder.read("summary.json")["seconds"]}
 
 
-def judged(runs: Sequence[Mapping[str, Any]], metric: str, best: float, higher: bool) -> dict[str, Any]:
+def judged(study: Study, runs: Sequence[Mapping[str, Any]], best: float) -> dict[str, Any]:
     """What fresh seeds come to, and by how much the best value of the search was better than their mean: it was chosen for being high."""
     found: dict[str, Any] = {"runs": list(runs)}
+    metric, higher = study.search.metric, study.search.higher
     for part in PARTS:
-        values = np.array([run[part][metric] for run in runs if part in run and run[part].get(metric) is not None])
-        found[part] = asdict(estimate(values, None, 0)) if len(values) else None
+        known = {run["seed"]: RunFolder(study.folder / run["path"]) for run in runs if run.get(part, {}).get(metric) is not None}
+        found[part] = asdict(over_seeds(known, part, metric, higher)) if known else None
     sign = 1 if higher else -1
     found["flattered"] = None if found["validation"] is None else sign * (best - found["validation"]["mean"])
     return found

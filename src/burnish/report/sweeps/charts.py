@@ -63,7 +63,7 @@ def coordinates_figure(facts: Mapping[str, Any]) -> Figure:
     """Parallel coordinates: an axis for each parameter and one for the metric, a line for each trial, the best ones in color."""
     trials = [*valued(facts, "complete"), *valued(facts, "pruned")]
     sign = 1 if facts["higher_is_better"] else -1
-    order = sorted(trials, key=lambda trial: (trial["state"] == "complete", sign * trial["value"]))
+    order = by_worth(trials, sign)
     scales = [scale_of(parameter) for parameter in facts["parameters"]]
     scales.append(spread_scale([trial["value"] for trial in trials]))
     names = [*(parameter["name"] for parameter in facts["parameters"]), facts["metric"]]
@@ -90,6 +90,11 @@ def coordinates_figure(facts: Mapping[str, Any]) -> Figure:
     alt = f"A line for each of {len(trials)} trials through its parameters to its {facts['metric']}.{told}"
     legend = [("contrast", "the best"), ("accent", "the best fifth"), ("muted", "the others")]
     return drawn("Parameters side by side", legend, paint, alt, COORDINATES, "p")
+
+
+def by_worth(trials: Sequence[Mapping[str, Any]], sign: int) -> list[Mapping[str, Any]]:
+    """Trials up to the best, the last one: finished ones after those that were stopped, of equals the earliest, as the search has it."""
+    return sorted(trials, key=lambda trial: (trial["state"] == "complete", sign * trial["value"], -trial["number"]))
 
 
 def slice_figure(facts: Mapping[str, Any], parameter: Mapping[str, Any], prefix: str) -> Figure | None:
@@ -145,7 +150,15 @@ def upright_axes(axes: Axes, names: Sequence[str], scales: Sequence[Scale], widt
         axes.plot([place, place], [0, 1], color=STAND_INS["rule"], linewidth=1.5, zorder=1)
         for height, label in ticks:
             axes.annotate(
-                cut(label), (place, height), xytext=(6, 0), textcoords="offset points", color=STAND_INS["muted"], va="center", size=size
+                cut(label),
+                (place, height),
+                xytext=(6, 0),
+                textcoords="offset points",
+                color=STAND_INS["muted"],
+                va="center",
+                size=size,
+                zorder=6,
+                bbox={"facecolor": STAND_INS["paper"], "edgecolor": "none", "pad": 1.5, "alpha": 0.85},  # lines pass below it
             )
         lower = -0.07 if place % 2 == 0 else -0.15
         axes.annotate(name, (place, lower), color=STAND_INS["ink"], ha="left" if place == 0 else "center", va="center", size=size)

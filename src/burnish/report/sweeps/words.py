@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,10 +40,11 @@ def best_lines(facts: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"seed {run['seed']} failed: {run['reason']}" for run in proof["runs"] if "reason" in run]
     gap = proof["flattered"]
-    if gap is not None and gap > 0:
+    if gap is not None and gap > 1e-9:
         lines.append(f"the best of {ended} was flattered by {short(gap)}: of many runs the luckiest is chosen")
     elif gap is not None:
-        lines.append(f"the best of {ended} was not flattered: fresh seeds are as good, or better by {short(-gap)}")
+        better = "as good" if math.isclose(gap, 0, abs_tol=1e-9) else f"better by {short(-gap)}"
+        lines.append(f"the best of {ended} was not flattered: fresh seeds are {better}")
     return lines
 
 
