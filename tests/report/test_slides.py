@@ -13,7 +13,7 @@ from made_runs import make_run
 
 from burnish.core.errors import RunError
 from burnish.report import page, slides
-from burnish.report.slides import fitting
+from burnish.report.slides import fitting, telling
 from burnish.report.slides.outline import SECTIONS, Grid
 from burnish.report.slides.places import label_sides, overlap
 from burnish.report.slides.scales import Scale, linear, powers
@@ -325,6 +325,37 @@ def test_examples_take_as_many_rows_as_stand_on_a_slide() -> None:
     grid = Grid(["text", "said"], [["word " * 30, "x" * 200] for _ in range(9)], whole=False)
     (shown,) = pages(grid, 11.5, 4.5)
     assert 3 <= len(shown.rows) < 9 and sum(row_heights(shown, 14, 11.5)) <= 4.5
+
+
+def test_a_long_prompt_keeps_its_end() -> None:
+    told = telling.both_ends("You are an assistant. " * 40 + "Is iDEAL accepted?")
+    assert told.endswith("Is iDEAL accepted?") and told.startswith("You are") and " … " in told and len(told) <= 240
+    assert telling.both_ends("short\n one") == "short one"
+
+
+def test_costs_that_lie_close_together_have_ticks_that_differ(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "close", {"full": 0.9, "lora": 0.5}, seeds=[0])
+    for place, seconds in enumerate((4.3, 4.7)):
+        path = folder / "runs" / f"system-{place}" / "seed-0" / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": seconds}))
+    content = json.loads((folder / "comparison.json").read_text())
+    for system, seconds in zip(content["systems"], (4.3, 4.7), strict=True):
+        system["seconds"] |= {"mean": seconds}
+        system["runs"][0]["seconds"] = seconds
+    (folder / "comparison.json").write_text(json.dumps(content))
+    slide = next(slide for slide in opened(folder).slides if slide.shapes.title.text_frame.text == "Quality against training time")
+    axis = next(shape.chart for shape in slide.shapes if shape.has_chart).category_axis
+    assert axis.major_unit < 1 and axis.tick_labels.number_format == "0.0"
+
+
+def test_nothing_is_said_to_be_showable_without_intervals(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "one", {"full": 0.9, "lora": 0.5}, seeds=[0])
+    assert "begins at about ± 5.0 points" in "\n".join(texts(opened(folder)))
+    content = json.loads((folder / "comparison.json").read_text())
+    for system in content["systems"][1:]:
+        system["difference"] |= {"low": None, "high": None}
+    (folder / "comparison.json").write_text(json.dumps(content))
+    assert "begins at about" not in "\n".join(texts(opened(folder)))
 
 
 def test_names_beside_points_cover_nothing() -> None:

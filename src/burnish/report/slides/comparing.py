@@ -63,6 +63,7 @@ def values(versus: Versus) -> Values:
         "summary": words.summary(versus),
         "reading": words.reading(versus),
         "smallest": tables.smallest_shown(versus) or NONE,
+        "showable": showable(versus),
         "balance": telling.balance(record),
         "cheapest": cheapest(versus),
         "spent": spent(versus),
@@ -76,6 +77,13 @@ def values(versus: Versus) -> Values:
         "commands": commands(versus) or [NONE],
         "date": record.started.strftime("%Y-%m-%d") if record else [],
     }
+
+
+def showable(versus: Versus) -> list[str]:
+    """From which difference on this comparison could have shown one; nothing where no interval is known."""
+    smallest = tables.smallest_shown(versus)
+    told = f"No difference shown does not mean that there is none: what this comparison could show begins at about ± {smallest}."
+    return [told] if smallest else []
 
 
 def question(versus: Versus) -> str:
@@ -149,13 +157,8 @@ def systems_grid(versus: Versus) -> Grid:
 
 def discussion(versus: Versus) -> list[Slide]:
     """What can be said, what failed, what was not tried, what it cost."""
-    meaning = [
-        "{headline}",
-        "No difference shown does not mean that there is none: what this comparison could show begins at about ± {smallest}.",
-    ]
-    alone = ["{headline}"]
     return [
-        Slide("meaning", DISCUSSION, "What the intervals allow to say", meaning if tables.smallest_shown(versus) else alone),
+        Slide("meaning", DISCUSSION, "What the intervals allow to say", ["{headline}", "{showable}"]),
         Slide("failures", DISCUSSION, "Failures and warnings", ["{warnings}"]),
         Slide("limits", DISCUSSION, "Limits", ["{limits}"]),
         Slide("spent", DISCUSSION, "Cost", ["{spent}"], spent_grid(versus) if versus.counted else None),

@@ -135,7 +135,7 @@ def cloud(page: Any, exhibit: Cloud, box: tuple[float, float, float, float]) -> 
     xs = [x for _, x, _, _ in exhibit.points]
     across = powers(xs) if exhibit.logarithmic else linear(xs)
     up = linear([*(y for _, _, y, _ in exhibit.points), *(end for ends in exhibit.ends if ends for end in ends)])
-    set_scale(chart.category_axis, across, exhibit.form)
+    set_scale(chart.category_axis, across, exhibit.form if across.logarithmic or across.step >= 1 else "")
     set_scale(chart.value_axis, up)
     _, _, wide, high = place_plot(chart, (0.09, 0.03, 0.88, 1 - FOOT / box[3]))
     room = (wide * box[2], high * box[3])

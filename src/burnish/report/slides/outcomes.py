@@ -173,7 +173,7 @@ def examples(versus: Versus) -> list[Slide]:
     if texts and texts.cards:
         one = texts.cards[0]
         lines = [
-            ["prompt", telling.facing(one.prompt.start, 400)],
+            ["prompt", telling.both_ends(one.prompt.start + one.prompt.end)],
             *([answer.title, telling.facing(answer.passage.start, 260)] for answer in one.answers[:5]),
         ]
         lines += [["reference", telling.facing(one.reference.start, 260)]] if one.reference.start else []
@@ -183,7 +183,7 @@ def examples(versus: Versus) -> list[Slide]:
                 RESULTS,
                 "What they write",
                 ["One prompt, answered by the first run of each."],
-                Grid(["", "text"], lines, widths=(1, 5), whole=False),
+                Grid(["", "text"], lines, widths=(1.7, 5), whole=False),
             )
         )
     return made

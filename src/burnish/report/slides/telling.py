@@ -94,6 +94,12 @@ def pairs_grid(pairs: Sequence[tuple[str, str]]) -> Grid:
     return Grid(["setting", "value"], [list(pair) for pair in pairs], widths=(1, 2.2))
 
 
+def both_ends(text: str, most: int = 240) -> str:
+    """A prompt as a table cell: where it is long its beginning and more of its end, where what was asked stands."""
+    tidy = " ".join(text.split())
+    return tidy if len(tidy) <= most else f"{tidy[: most // 3].rstrip()} … {tidy[-(most - most // 3 - 3) :].lstrip()}"
+
+
 def facing(text: str, most: int = 170) -> str:
     """A text of data as a table cell: one paragraph of at most so many characters."""
     tidy = " ".join(text.split())

@@ -189,7 +189,7 @@ def before_and_after(record: Record) -> list[Slide]:
         made.append(Slide("before", RESULTS, "Before and after training", ["{compared}."], grid))
     cards = [card for shown in compared.samples for card in shown.cards][:MOST_SAMPLES]
     for number, card in enumerate(cards, start=1):
-        lines = [["prompt", telling.facing(card.prompt.start + card.prompt.end, 260)]]
+        lines = [["prompt", telling.both_ends(card.prompt.start + card.prompt.end)]]
         lines += [[answer.title, telling.facing(answer.passage.start, 260) or "(nothing)"] for answer in card.answers]
         lines += [["reference", telling.facing(card.reference.start, 200)]] if card.reference.start else []
         grid = Grid(["", "text"], lines, widths=(1, 6), strong=frozenset({0}), whole=False)
@@ -216,7 +216,7 @@ def shown_sections(record: Record) -> list[Slide]:
             made.setdefault("classes", Slide("classes", RESULTS, named(shown.title), [], table_grid(shown)))
     samples = [sample for content in sections(result) for sample in samples_of(content)][:3]
     if samples and not record.before:
-        lines = [[telling.facing(plain(sample.get(key) or ""), 200) for key in ("prompt", "answer", "reference")] for sample in samples]
+        lines = [[telling.both_ends(plain(sample.get(key) or ""), 200) for key in ("prompt", "answer", "reference")] for sample in samples]
         made["examples"] = Slide(
             "examples", RESULTS, "What it writes", [], Grid(["prompt", "answer", "reference"], lines, widths=(1, 1, 1), whole=False)
         )
