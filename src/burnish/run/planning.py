@@ -71,9 +71,10 @@ def work_of(recipe: Recipe, survey: Survey, device: str) -> Work:
     one_row = packs(recipe, inner)
     lengths = survey.examples["train"].lengths
     budget = budget_of(recipe, device, one_row)
+    one_row = one_row and not shows_insides(recipe)  # such a student is cut as if it were packed, and computed with padding
     batches = [cut([int(lengths[index]) for index in order.batch(step)], budget) for step in range(min(order.steps_per_epoch, LOOKED_AT))]
     scores = inner.get_output_embeddings() is not None
-    deferred = recipe.engine.savings.supervised_logits and scores and not recipe.method.positions
+    deferred = recipe.engine.savings.supervised_logits and scores and not recipe.method.positions and not shows_insides(recipe)
     weights = weights_of(taught, model, place, packed, tokens_of(survey, inner), device)
     work = Work(
         shape=shape_of(inner.config, place),
@@ -134,6 +135,11 @@ def packs(recipe: Recipe, inner: Any) -> bool:
     if inner.config.is_encoder_decoder and inner.get_output_embeddings() is None:
         return False
     return bool(getattr(inner, "_supports_attention_backend", False)) and unfit(inner) is None
+
+
+def shows_insides(recipe: Recipe) -> bool:
+    """Whether a student's hidden states or attention are compared with a teacher's: what is left out elsewhere is then computed."""
+    return recipe.distill is not None and bool(recipe.distill.hidden or recipe.distill.attention)
 
 
 def budget_of(recipe: Recipe, device: str, one_row: bool) -> Budget:
