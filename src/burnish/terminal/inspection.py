@@ -16,6 +16,9 @@ from burnish.terminal.tokens import INDENT, colored, colorless, legend, signed
 LINES = (6, 3, 1)
 """Lines that a row may take: fewer where the screen is too low for all."""
 
+FAIL = "FAIL"
+"""How it is told that a check failed, which has to be seen at once."""
+
 PROMPT = 2
 """Lines of the screen that the command and the prompt after it take."""
 
@@ -37,7 +40,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
 
 def page(console: Console, found: Inspection, lines: int, passed: bool) -> list[RenderableType]:
     """Everything that is shown; rows in at most so many `lines`, with a line for each check that `passed` or all in a paragraph."""
-    parts: list[RenderableType] = [Text(found.title, "bold"), overview(found, passed, console.is_terminal)]
+    parts: list[RenderableType] = [Text(found.title, "bold"), overview(found, passed, console.width if console.is_terminal else None)]
     if not passed:
         parts.append(Text(f"pass: {', '.join(finding.name for finding in found.of('pass'))}", "green"))
     for reason in dict.fromkeys(finding.seen for finding in found.of("left out")):
@@ -52,15 +55,16 @@ def page(console: Console, found: Inspection, lines: int, passed: bool) -> list[
     return parts
 
 
-def overview(found: Inspection, passed: bool, brief: bool) -> Table:
-    """What was looked at by each check, or by those alone that did not pass; `brief` in one line each."""
+def overview(found: Inspection, passed: bool, width: int | None) -> Table:
+    """What was looked at by each check, or by those alone that did not pass; where there is a `width`, in one line each."""
+    names = max((len(finding.name) for finding in found.findings), default=0)
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, min_width=max((len(finding.name) for finding in found.findings), default=0))
-    table.add_column(no_wrap=True, min_width=len("FAIL"))
-    table.add_column(no_wrap=brief, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=names)
+    table.add_column(no_wrap=True, min_width=len(FAIL))
+    table.add_column(no_wrap=width is not None, overflow="ellipsis", max_width=width and max(width - names - len(FAIL) - 4, 1))
     for finding in found.findings:
         if finding.state != "left out" and (passed or finding.state != "pass"):
-            word = "FAIL" if finding.state == "fail" else finding.state
+            word = FAIL if finding.state == "fail" else finding.state
             table.add_row(escaped(finding.name), Text(word, COLORS[word]), escaped(finding.seen))
     return table
 

@@ -41,6 +41,8 @@ def test_it_fits_on_one_screen(width: int, height: int) -> None:
     text = "\n".join(lines)
     assert "WARN: check 00" in text and "WARN: check 01" in text and "22 of 24 checks passed, 2 warn" in text
     assert all(f"check {number:02}" in text for number in range(27)), "no check is left unnamed"
+    assert all(line.split()[2] == "warn" for line in lines if line.startswith(("check 00 ", "check 01 ")))
+    assert "pass: check 02" in text or all(line.split()[2] == "pass" for line in lines if line.startswith("check 1"))
     assert "word0" in text and "word399" in text and "target: praise" in text
 
 
