@@ -120,6 +120,16 @@ def test_a_label_that_is_misspelt_and_one_that_is_missing(plant: Plant, check: C
     assert "complant (1) looks like complaint (29) misspelt" in told and "is a label missing where it says 'NaN' (2)?" in told
 
 
+def test_texts_that_hold_their_label(plant: Plant, check: Check, texts: Texts) -> None:
+    train = [{**row, "text": f"{row['text']} {row['label']}."} for row in labelled(texts(60))]
+    told = check(plant(train)).told("label in text")
+    assert "60 rows of 60 (100%) hold the name of their own label, such as train.jsonl row 1" in told
+    column = check(plant(task={"name": "classify", "text": "label", "label": "label"}))
+    assert column.state("label in text") == "warn", "the label's column given as the text's"
+    both = [{**row, "text": f"{row['text']} praise or complaint"} for row in labelled(texts(60))]
+    assert check(plant(both)).state("label in text") == "pass"
+
+
 def test_labels_that_are_none(plant: Plant, check: Check, texts: Texts) -> None:
     rows = [{"text": text, "label": f"order {number}"} for number, text in enumerate(texts(40))]
     done = check(plant(rows, rows[:10]))

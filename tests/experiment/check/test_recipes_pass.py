@@ -8,7 +8,7 @@ import pytest
 
 from burnish.experiment.check import check
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").rglob("*.yaml"))
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from burnish.core.errors import count
-from burnish.data.duplicates import normal
+from burnish.core.protocols import Row
+from burnish.data.duplicates import WORD, normal
 from burnish.data.encode import class_counts
-from burnish.experiment.check.subject import Tokens
+from burnish.experiment.check.subject import Tokens, places
 from burnish.report.inspection import Finding, judged, left_out
 from burnish.report.wording import percent
 
@@ -39,6 +40,9 @@ OWN = 0.5
 
 FAR = 20
 """Times the middle half of all numbers that one may lie away from their median before it is taken for a mistake."""
+
+READ = 2000
+"""Rows that are searched for the name of their label."""
 
 SHOWN = 6
 
@@ -114,6 +118,28 @@ def spellings(tokens: Tokens) -> Finding:
     return judged(
         f"{count(len(found), 'label')}, each written in one way" if not failures else count(len(found), "label"), failures, warnings, mend
     )
+
+
+def given_away(tokens: Tokens) -> Finding:
+    """Whether texts hold the name of their own label, and of no other: what is learned is to read it off."""
+    task = tokens.recipe.task
+    if task.chooses != "row":
+        return left_out(f"task={task.name} has no label of a whole row")
+    labels: list[str] = tokens.learner.labels  # type: ignore[attr-defined]
+    names = {label: f" {normal(label)} " for label in labels}
+    rows, own, others = tokens.train[:READ], list[Row](), 0
+    for row in rows:
+        text = " ".join(["", *(word for part in tokens.text(row) for word in WORD.findall(normal(part))), ""])
+        said = {label for label, name in names.items() if (len(label) >= LETTERS and name in text) or name == text}
+        label = task.names(row)[0]
+        if said == {label}:
+            own.append(row)
+        others += bool(said - {label})
+    share = len(own) / max(len(rows), 1)
+    sentence = f"{count(len(own), 'row')} of {len(rows):,} ({percent(share)}) hold the name of their own label, such as {places(own)}"
+    found = [f"{sentence}: the model learns to read it off"] if share >= OWN and len(own) > SKEWED * others else []
+    seen = f"{len(own):,} of {count(len(rows), 'text')} hold the name of their label, {others:,} that of another"
+    return judged(seen, [], found, "Take it out of the texts, unless it will stand in new ones too.", own=len(own), others=others)
 
 
 def told(found: Mapping[str, int], names: list[str]) -> str:
@@ -200,6 +226,7 @@ def missing_labels(tokens: Tokens) -> Finding:
 
 CHECKS: Mapping[str, Callable[[Tokens], Finding]] = {
     "label names": spellings,
+    "label in text": given_away,
     "label balance": balance,
     "rare labels": rare_labels,
     "labels in validation": missing_labels,
