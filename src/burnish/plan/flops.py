@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 PRODUCT = 2
 """Operations of a number of a matrix and a position: a product and a sum."""
@@ -68,6 +69,11 @@ class Network:
     packed: bool = True
     again: int | None = None
     ahead: int = 0
+
+    @cached_property
+    def two_sided(self) -> bool:
+        """Whether a decoder stands above an encoder; asked for every block of every text, and so looked up once."""
+        return any(block.decoder for block in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,7 @@ def step(network: Network, groups: Sequence[Texts]) -> float:
 
 def side(network: Network, place: int, texts: Texts) -> Sequence[int]:
     """The lengths that a block computes: an encoder's or a decoder's."""
-    two_sided = any(block.decoder for block in network.blocks)
-    return padded(texts.sources if two_sided and not network.blocks[place].decoder else texts.lengths, network.packed)
+    return padded(texts.sources if network.two_sided and not network.blocks[place].decoder else texts.lengths, network.packed)
 
 
 def trimmed(network: Network, place: int) -> bool:
