@@ -348,5 +348,12 @@ def test_a_disk_without_room(plant: Plant, check: Check, monkeypatch: pytest.Mon
     monkeypatch.setattr(model, "free_bytes", lambda folder: 1 << 18)
     done = check(plant())
     assert done.code == 1 and f"256 KiB free at {tmp_path}" in done.told("disk")
+    assert len(done.line("disk")["found"]) == 1, "it is said once"
     size = sum(tensor.numel() * 4 for tensor in load_file(Path(plant()["model"]["name"]) / "model.safetensors").values())
     assert done.line("disk")["measured"]["checkpoint"] == pytest.approx(3 * size, rel=0.3), "weights and Adam's two moments"
+
+
+def test_a_folder_that_cannot_be_written(plant: Plant, check: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(model, "writable", lambda folder: False)
+    done = check(plant())
+    assert done.code == 1 and f"nothing can be written to {tmp_path}" in done.told("disk")

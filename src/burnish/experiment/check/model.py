@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -189,9 +190,10 @@ def disk(tried: Tried) -> Finding:
     seen = f"{kept} checkpoints of {memory(checkpoint)} and the model of {memory(model)}; {memory(free)} free at {place}"
     sentence = f"up to {memory(needed)} are needed and {memory(free)} free at {place}"
     mend = "Free some space, name another disk in run=FOLDER, or lower train.save_limit."
+    closed = [] if writable(place) else [f"nothing can be written to {place}"]
     return judged(
         seen,
-        [sentence] if needed > free else [],
+        [*closed, *([sentence] if needed > free else [])],
         [sentence] if FULL * free < needed <= free else [],
         mend,
         needed=needed,
@@ -202,6 +204,10 @@ def disk(tried: Tried) -> Finding:
 
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
+
+
+def writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK)
 
 
 CHECKS: Mapping[str, Callable[[Tried], Finding]] = {
