@@ -59,7 +59,7 @@ def test_one_seed_of_a_share_has_wilsons_interval() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", settings(), ids=lambda each: f"{each.name}-{each.seeds}-{each.rows}")
 def test_they_do_in_every_setting(setting: Setting) -> None:
-    assert 0.93 <= coverage(setting) <= (0.97 if setting.rows >= 100 else 0.98)
+    assert 0.93 <= coverage(setting) <= (0.97 if setting.seeds > 2 and setting.rows > 50 else 0.98)
 
 
 def test_other_levels_hold_what_they_say() -> None:

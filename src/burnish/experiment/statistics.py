@@ -106,7 +106,7 @@ class Doubt:
         freedom = np.divide((raised + by_rows) ** 2, squares, out=np.full(np.shape(squares), np.inf), where=known)
         alone = spread.rows + (seeds - 1) * spread.single
         repeated = np.divide(spread.rows, alone, out=np.ones(np.shape(alone)), where=alone > 0)
-        return cls(stats.t.ppf(0.5 + level / 2, np.maximum(freedom, 1)), variance, np.maximum(repeated, 1 / seeds), level)
+        return cls(stats.t.ppf(0.5 + level / 2, np.maximum(freedom, 1)), variance, repeated, level)
 
     @classmethod
     def of_rows(cls, spread: Spread, rows: int, level: float = LEVEL) -> Doubt:
@@ -154,7 +154,7 @@ def share(rows: int) -> Interval:
     def interval(mean: float, doubt: Doubt) -> tuple[float, float]:
         p = min(max(mean, 0.0), 1.0)
         spread, variance = p * (1 - p), float(doubt.variance)
-        worth = spread / variance if spread > 0 and variance > 0 else rows / float(doubt.repeated)
+        worth = spread / variance if spread > 0 and variance > 0 else rows
         by = float(doubt.quantile) ** 2 / worth
         half = math.sqrt(by * spread + by**2 / 4)
         return max((p + by / 2 - half) / (1 + by), 0.0), min((p + by / 2 + half) / (1 + by), 1.0)
