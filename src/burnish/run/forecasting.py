@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import time
@@ -71,7 +72,7 @@ def outcome(forecast_: Mapping[str, Any] | None, spent: Mapping[str, float], pea
 
 def memory_of(parts: build.Parts, resident_before: int, rehearsed: bool) -> Memory:
     """The memory of a run that is built. What the program itself takes was measured by `burnish plan`; else it is what was there before
-    the first step but the weights, or what a rehearsal then took but what the formulas tell of one."""
+    the first step but the weights, or what a rehearsal then took but what the formulas tell of one, and what the report will bring."""
     recipe, device = parts.recipe, "cpu" if parts.runtime.device.type == "cpu" else "cuda"
     found = Survey(recipe, parts.gathered, parts.tokenizer, parts.learner, range(0), parts.max_length, parts.examples)
     found.new_tokens = range(len(parts.tokenizer) - len(parts.anatomy.new_tokens), len(parts.tokenizer))
@@ -82,7 +83,15 @@ def memory_of(parts: build.Parts, resident_before: int, rehearsed: bool) -> Memo
     if known is not None:
         return memory(work, known)
     found_there = parts.runtime.peak_memory() - (own.training - own.optimizer) if rehearsed else 0
-    return memory(work, max(found_there, resident_before - weights_bytes(work), 0))
+    return memory(work, max(found_there, resident_before - weights_bytes(work), 0) + drawing_bytes())
+
+
+def drawing_bytes() -> int:
+    """Bytes of the libraries that draw the report, which a run loads at its end: loaded now, for then they are known."""
+    before = resident()
+    importlib.import_module("matplotlib.backends.backend_svg")
+    importlib.import_module("matplotlib.figure")
+    return resident() - before
 
 
 def rates_of(stage: Stage, plan: Plan) -> tuple[Rates, float]:
