@@ -33,9 +33,11 @@ def compare(
         raise BurnishError("a comparison needs a recipe: burnish compare RECIPE --vary method=full,lora")
     if processes > 1:
         print(f"{processes} runs at a time: they slow each other down, and no energy can be told apart")
+    from burnish.experiment.crew import server
     from burnish.terminal.comparison import show_comparison
     from burnish.terminal.several import Several
 
+    server()  # on another core, while this process imports the same
     screen = console()
     with Several(screen) as listener:
         from burnish.experiment.compare import compare as run_comparison

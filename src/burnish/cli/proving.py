@@ -18,7 +18,7 @@ def verify(
     changes = overrides or []
     load(recipe, changes)
     with display(error=output == "-") as listener:
-        from burnish.experiment import verify as check
+        from burnish.experiment.verify import verify as check
 
         found = check(recipe, changes, [listener])
     conclude(found, output, show_checks)

@@ -1,5 +1,1 @@
-"""What is found out by training more than once."""
-
-from burnish.experiment.verify import verify
-
-__all__ = ["verify"]
+"""What is found out by training more than once. Nothing is imported here: each experiment is a module, and some begin before torch is there."""

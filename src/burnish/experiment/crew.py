@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -41,6 +42,16 @@ IMPORTED = (
 """What nearly every run needs and takes seconds to import: once for all of them."""
 
 Tell = Callable[[OfSeveral], None]
+
+
+def server() -> Any:
+    """The context that processes are forked in. Its server begins to import at once, while whoever calls this first goes on with other things."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(IMPORTED))
+    forkserver.ensure_running()
+    return context
 
 
 @dataclass(frozen=True)
@@ -94,9 +105,7 @@ class Crew:
     def __init__(self, jobs: Sequence[Job], number: int, tell: Tell, first: int, total: int) -> None:
         self.waiting, self.number, self.tell = list(jobs), number, tell
         self.begun, self.total, self.workers = first, total, list[Worker]()
-        self.context: Any = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-        if sys.platform != "win32":
-            self.context.set_forkserver_preload(list(IMPORTED))
+        self.context = server()
 
     @property
     def busy(self) -> bool:
