@@ -45,7 +45,8 @@ def test_the_least_run_learns_as_the_recipe_does(
     (tmp_path / "least").mkdir()
     floor.prepare(asked, survey(asked), tmp_path / "least")
     bare.tell(str(tmp_path / "least"))
-    assert 50 * 2**20 < int(capsys.readouterr().out.splitlines()[-1]) < 10 * 2**30
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 50 * 2**20 < told["bytes"] < 10 * 2**30 and all(told["seconds"][part] > 0 for part in ("loading", "saving"))
     assert (tmp_path / "least" / "run" / "summary.json").is_file()
 
 
@@ -54,13 +55,14 @@ def test_it_is_measured_once(recipe: MakeRecipe, emptied: None, monkeypatch: pyt
 
     def measured(*command: Any, **options: Any) -> Any:
         calls.append(command)
-        return SimpleNamespace(stdout="noise\n123456789\n")
+        return SimpleNamespace(stdout='noise\n{"bytes": 123456789, "seconds": {"loading": 1.5}, "ended": 0}\n')
 
     monkeypatch.setattr(subprocess, "run", measured)
     found, notes = survey(asked), []
     assert floor.remembered(asked) is None
     assert [floor.process_bytes(asked, found, notes.append) for _ in range(2)] == [123456789] * 2
     assert len(calls) == len(notes) == 1 and floor.remembered(asked) == 123456789
+    assert floor.seconds_beside(asked)["loading"] == 1.5 and floor.seconds_beside(asked)["report"] > 0
     assert floor.remembered(load(recipe(method="lora"))) is None
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 UTILISATION = 0.35
 """Share of a card's peak that training of wide transformers reaches, as long as batches are large: 30% to 50% are reported (Chowdhery et al.
 2022, arXiv:2204.02311, table 3: 21% to 46%)."""
 
-PARTS = ("start", "loading", "before", "steps", "evaluation", "saving", "test", "report")
+PARTS = ("start", "loading", "forecast", "before", "steps", "evaluation", "saving", "test", "report")
 """Parts of a run, in order: the libraries, model and rows, the model tried untrained, updates, the validation rows, checkpoints and the
 model, the test rows, the page."""
 
@@ -115,15 +116,17 @@ class Forecast:
         return {**asdict(self), "total": self.total, "epoch": self.epoch, "rate": self.rate}
 
 
-def forecast(counted: Counted, rates: Rates, known: Mapping[str, float], how: str) -> Forecast:
+def forecast(
+    counted: Counted, rates: Rates, known: Mapping[str, float], how: str, beside: Mapping[str, float] = MappingProxyType({})
+) -> Forecast:
     """The time of a run; `known` are the seconds of parts that have passed already, or that no rate tells (start, loading, report), and
-    `first`, those that the first evaluation takes longer than the others."""
+    `first`, those that the first evaluation takes longer than the others; `beside` are seconds that a part takes whatever it has to do."""
     step = counted.operations * rates.operation + rates.update
     reading = counted.reading * rates.reading + counted.rows * rates.scoring
     evaluation = reading + writing(counted.texts, rates)
     checkpoint = (1 + rates.moments) * counted.learning * rates.byte
-    beside = counted.evaluations * evaluation + counted.saves * checkpoint
-    steps = counted.steps if counted.steps is not None else max(1, int(((counted.limit or 0.0) - beside) / max(step, 1e-9)))
+    regular = counted.evaluations * evaluation + counted.saves * checkpoint
+    steps = counted.steps if counted.steps is not None else max(1, int(((counted.limit or 0.0) - regular) / max(step, 1e-9)))
     found = {
         "before": 0.0 if counted.before is None else reading + writing(counted.before, rates),
         "steps": steps * step,
@@ -133,6 +136,7 @@ def forecast(counted: Counted, rates: Rates, known: Mapping[str, float], how: st
         **known,
     }
     found["evaluation" if counted.before is None else "before"] += known.get("first", 0.0)
+    found |= {part: found[part] + seconds for part, seconds in beside.items() if part in found}
     seconds = {part: found[part] for part in PARTS if found.get(part)}
     return Forecast(seconds, step, steps, counted.steps_per_epoch, evaluation, checkpoint, counted.operations, how)
 

@@ -10,7 +10,8 @@ from burnish.report.wording import NONE, duration, memory
 
 NAMES = {
     "start": "libraries",
-    "loading": "loading, and the forecast itself",
+    "loading": "loading",
+    "forecast": "the forecast itself",
     "before": "the model before training",
     "steps": "steps",
     "evaluation": "validation",

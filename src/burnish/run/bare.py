@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from pathlib import Path
 
 from burnish.plan.memory import memory
@@ -15,10 +16,12 @@ from burnish.run.training import train
 
 
 def tell(folder: str) -> None:
-    """Trains the recipe that `floor` left in a folder, and prints the bytes that the process took but those of the model by the formulas."""
+    """Trains the recipe that `floor` left in a folder, and prints the bytes that the process took but those of the model by the formulas, the
+    seconds of loading and saving so little, and when it ended."""
     recipe = load(json.loads((Path(folder) / "recipe.json").read_text()))
-    peak = int((train(recipe).folder.read("summary.json") or {})["peak_memory"])
-    print(peak - memory(work_of(recipe, survey(recipe), "cpu")).peak)
+    summary = train(recipe).folder.read("summary.json") or {}
+    size = int(summary["peak_memory"]) - memory(work_of(recipe, survey(recipe), "cpu")).peak
+    print(json.dumps({"bytes": size, "seconds": {part: summary["spent"][part] for part in ("loading", "saving")}, "ended": time.time()}))
 
 
 def tell_libraries() -> None:

@@ -1,4 +1,5 @@
-"""What a process takes beside its model: libraries, kernels, tokenizer, what the C library scatters.
+"""What a process takes beside its model: the memory of libraries, kernels, tokenizer and what the C library scatters; the time until they are
+there, and until they are gone.
 
 It is measured, not guessed: a run of the same kind (task, method, optimizer, tokenizer, quantisation) of a model of next to nothing goes
 through training, evaluation, saving and report in a process of its own, and what its model takes by the formulas is taken off its peak.
@@ -14,6 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -44,23 +46,38 @@ def process_bytes(recipe: Recipe, found: Survey, note: Callable[[str], None]) ->
     if known is not None:
         return known
     note("measuring what the program itself takes: a run of a tiny model, once")
-    size = measured(recipe, found)
-    if size is None:
+    taken = measured(recipe, found)
+    if taken is None:
         return resident()
     try:
         with shelf.making(shelf.root(KIND) / key(recipe), MOST_BYTES) as folder:
-            (folder / "floor.json").write_text(json.dumps({"bytes": size}))
+            (folder / "floor.json").write_text(json.dumps(taken))
     except OSError:
         pass
-    return size
+    return int(taken["bytes"])
 
 
 def remembered(recipe: Recipe) -> int | None:
-    """What was measured before for a run of this kind; None where nothing was."""
+    """The bytes that were measured before for a run of this kind; None where nothing was."""
     try:
-        return int(json.loads((shelf.root(KIND) / key(recipe) / "floor.json").read_text())["bytes"])
+        return int(content(recipe)["bytes"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def seconds_beside(recipe: Recipe) -> dict[str, float]:
+    """Seconds that a run of this kind takes in a part (`plan.time.PARTS`) beside what its model and its rows take there: libraries that are
+    loaded, a tokenizer that is written, a process that ends. Empty where nothing was measured."""
+    try:
+        return {part: float(seconds) for part, seconds in content(recipe)["seconds"].items()}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
+
+
+def content(recipe: Recipe) -> dict[str, Any]:
+    """What was measured of runs of this kind, as it is kept. Raises OSError or ValueError where that cannot be read."""
+    found: dict[str, Any] = json.loads((shelf.root(KIND) / key(recipe) / "floor.json").read_text())
+    return found
 
 
 def process_beside(recipe: Recipe, work: Work, written: Work, process: int) -> int:
@@ -119,15 +136,17 @@ def key(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps([versions, kind], sort_keys=True).encode()).hexdigest()[:24]
 
 
-def measured(recipe: Recipe, found: Survey) -> int | None:
-    """Trains the small model in a process of its own; None where it cannot be made or trained."""
+def measured(recipe: Recipe, found: Survey) -> dict[str, Any] | None:
+    """Trains the small model in a process of its own: `bytes`, and `seconds` by part; None where it cannot be made or trained."""
     with tempfile.TemporaryDirectory() as name:
         try:
             prepare(recipe, found, Path(name))
             program = "import sys; from burnish.run.bare import tell; tell(sys.argv[1])"
             command = [sys.executable, "-c", program, name]
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=name)
-            return int(done.stdout.strip().splitlines()[-1])
+            told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+            ending = time.time() - told["ended"]  # of the process: libraries take their time to go
+            return {"bytes": int(told["bytes"]), "seconds": {**told["seconds"], "report": ending}}
         except (BurnishError, OSError, ValueError, IndexError, TypeError, KeyError, RuntimeError, subprocess.SubprocessError):
             return None
 

@@ -29,7 +29,7 @@ from burnish.recipe import Recipe
 from burnish.run.blueprint import blueprint, two_sided
 from burnish.run.environment import processor, version
 from burnish.run.floor import remembered as remembered_floor
-from burnish.run.floor import resident
+from burnish.run.floor import resident, seconds_beside
 from burnish.run.planning import work_of
 from burnish.run.rehearsal import Stage, mean_operations, probe, rehearse, room_for
 from burnish.run.savings import read_share
@@ -55,7 +55,7 @@ def foretold(
         began, resident_before = time.monotonic(), resident()
         stage = Stage(parts, step, order, network_of(parts), read_share(parts, order), folder)
         rates, age = rates_of(stage, plan)
-        known = {**spent, "loading": spent.get("loading", 0.0) + time.monotonic() - began}
+        known = {**spent, "forecast": time.monotonic() - began}
         found = foretell(stage, plan, rates, known, age, loaded=age == 0.0)
         taken = memory_of(parts, resident_before, rehearsed=age == 0.0)
         return replace(found, peak_memory=taken.peak, memory=taken.moments).to_json()
@@ -109,11 +109,12 @@ def rates_of(stage: Stage, plan: Plan) -> tuple[Rates, float]:
 
 
 def foretell(stage: Stage, plan: Plan, rates: Rates, known: Mapping[str, float], age: float = 0.0, loaded: bool = False) -> Forecast:
-    """The time of a run. `known` are the seconds of parts that have passed; `loaded` says that what scoring rows needs has been loaded."""
+    """The time of a run. `known` are the seconds of parts that have passed, or will; `loaded` says that what scoring rows needs has been loaded."""
     counted = counted_work(stage, plan, rates)
     first = {} if loaded else {"first": rates.first}
     passed = {part: seconds for part, seconds in known.items() if seconds}
-    return forecast(counted, rates, {**habits(), **passed, **first}, told(rates, age))
+    beside = {part: seconds for part, seconds in seconds_beside(stage.parts.recipe).items() if part not in passed}
+    return forecast(counted, rates, {**habits(), **passed, **first}, told(rates, age), beside)
 
 
 def told(rates: Rates, age: float) -> str:
@@ -260,7 +261,7 @@ def store(key: str, name: str, content: Mapping[str, float]) -> None:
 
 
 def habits() -> dict[str, float]:
-    """Seconds of what every run on this machine does alike, as the last one took them: its libraries (`start`), its page (`report`)."""
+    """Seconds of what every run on this machine does alike, as the last one took them: its libraries (`start`), what ends them (`report`)."""
     try:
         content = json.loads((shelf.root(KIND) / "habits" / "seconds.json").read_text(encoding="utf-8"))
         return {part: float(content[part]) for part in ("start", "report") if part in content}

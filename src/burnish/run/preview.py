@@ -27,6 +27,7 @@ from burnish.plan.work import Work
 from burnish.recipe import Recipe
 from burnish.run.clock import since_start
 from burnish.run.drawing import upcoming
+from burnish.run.floor import seconds_beside
 from burnish.run.forecasting import foretell, network_of, rates_of
 from burnish.run.rehearsal import SQUARE, Stage, probe
 from burnish.run.savings import read_share
@@ -55,7 +56,8 @@ def preview(recipe: Recipe, listeners: Sequence[Listener] = (), start: float | N
         parts, order = built.parts, built.order
         stage = Stage(parts, built.step, order, network_of(parts), read_share(parts, order), Path(folder))
         rates, age = rates_of(stage, built.plan)
-        return foretell(stage, built.plan, rates, {"start": start, "loading": loading}, age)
+        cold = seconds_beside(recipe).get("loading", 0.0)  # what planning has loaded by now, a run has yet to load
+        return foretell(stage, built.plan, rates, {"start": start, "loading": loading + cold}, age)
 
 
 @dataclass

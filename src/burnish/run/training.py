@@ -194,7 +194,7 @@ class Session:
         self.clock.add("loading", time.monotonic() - began)
         self.forecast = (self.folder.read("plan.json") or {}).get("forecast")
         if self.forecast is None and self.progress.step == 0 and self.parts.recipe.engine.forecast:
-            with self.clock.spending("loading"), self.parts.runtime.tidied():
+            with self.clock.spending("forecast"), self.parts.runtime.tidied():
                 self.forecast = foretold(self.parts, self.step, self.order, self.plan, self.folder.path, self.clock.spent, note)
 
     def record(self, recipe: Recipe) -> None:
@@ -308,12 +308,12 @@ class Session:
         trouble = self.open_test(kept) if open_test else None
         figures = summary(self.parts, progress, self.order, ended, kept)
         figures["spent"], figures["forecast"] = self.clock.spent, outcome(self.forecast, self.clock.spent, figures["peak_memory"])
-        self.tell_movement()
-        card.write(self.folder, parts.recipe, parts.learner.auto_class, figures)
-        self.folder.write("summary.json", figures)
-        from burnish.report.page import write
-
         with self.clock.spending("report"):
+            self.tell_movement()
+            card.write(self.folder, parts.recipe, parts.learner.auto_class, figures)
+            self.folder.write("summary.json", figures)
+            from burnish.report.page import write
+
             write(self.folder.path)
         learn_habits(self.clock.spent)
         if trouble is not None:
