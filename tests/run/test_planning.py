@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import yaml
 import burnish
 from burnish import build
 from burnish.cli import app, guarded
+from burnish.core.errors import RecipeError
 from burnish.core.protocols import Course
 from burnish.models.quantized import footprint
 from burnish.plan.memory import memory
@@ -155,6 +157,24 @@ def test_the_command(recipe: MakeRecipe, tmp_path: Path, capsys: pytest.CaptureF
     written = json.loads(found.read_text())
     assert written["parameters"]["total"] == written["parameters"]["by_formula"] == sum(p["total"] for p in written["parameters"]["parts"])
     assert load(fitting).model_dump() == load(path).model_dump()
+
+
+def test_ways_are_planned_without_the_packages_that_they_need(
+    recipe: MakeRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "bitsandbytes" else found(name, *more))
+    path, few, written = tmp_path / "recipe.yaml", {"model": {"quantize": "nf4"}, "method": "lora"}, tmp_path / "written.yaml"
+    path.write_text(yaml.safe_dump(recipe()))
+    code, out, _ = told([str(path), "--machine", "1x24GB"], capsys)
+    assert code == 0 and "QLoRA nf4" in out and "8-bit" in out
+    with pytest.raises(RecipeError, match=r"burnish\[quantize\]"):
+        load(recipe(**few))
+    path.write_text(yaml.safe_dump(recipe(**few)))
+    assert told([str(path)], capsys)[0] == 2, "on this machine it cannot be trained"
+    code, out, err = told([str(path), "--machine", "1x24GB", "--write", str(written)], capsys)
+    assert code == 0 and written.is_file(), err
 
 
 def test_where_it_does_not_fit_the_exit_code_says_so(recipe: MakeRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

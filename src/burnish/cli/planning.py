@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from burnish.cli.app import Overrides, RecipeArgument, app, console, display
+from burnish.core.packages import elsewhere
 
 
 @app.command()
@@ -26,7 +27,8 @@ def plan(
     from burnish.terminal.plans import show_plan
 
     changes = overrides or []
-    load(recipe, changes)
+    with elsewhere(machine is not None):
+        load(recipe, changes)
     if machine is not None:
         named(machine)
     with display() as listener:

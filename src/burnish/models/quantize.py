@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Literal
 
+from burnish.core.packages import lacking
 from burnish.core.spec import Spec
 
 PACKAGES = ("bitsandbytes", "accelerate")
@@ -35,7 +35,7 @@ class Quantize(Spec):
         """What is wrong with these settings, or missing on this machine to follow them."""
         if self.name == "int8" and (not self.double or self.compute != "auto"):
             return "`quantize`: int8 has no `double` and no `compute`, these are settings of nf4: leave them out"
-        missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+        missing = lacking(*PACKAGES)
         if missing:
             return f"`quantize` needs {' and '.join(missing)}: pip install 'burnish[quantize]'"
         return None

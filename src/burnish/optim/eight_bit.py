@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from burnish.core.packages import lacking
 from burnish.core.registry import register
 from burnish.core.spec import Spec
 from burnish.optim.optimizers import Beta
@@ -31,8 +31,7 @@ class EightBit(Spec):
 
     def fault(self) -> str | None:
         """What this machine lacks to train with it: bitsandbytes is no part of Burnish itself."""
-        missing = importlib.util.find_spec("bitsandbytes") is None
-        return "needs bitsandbytes: pip install 'burnish[quantize]'" if missing else None
+        return "needs bitsandbytes: pip install 'burnish[quantize]'" if lacking("bitsandbytes") else None
 
 
 @register("optimizer")

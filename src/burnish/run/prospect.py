@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from burnish.core import packages
 from burnish.core.errors import BurnishError, disk_errors
 from burnish.engine.events import Listener, Noted, Working
 from burnish.models.fast.store import free_memory
@@ -86,7 +87,8 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
 
     start = since_start()
     where = machines.named(machine) if machine else None  # a name that means nothing is refused before anything is read
-    recipe = load_recipe(source, overrides)
+    with packages.elsewhere(where is not None):
+        recipe = load_recipe(source, overrides)
     where = where or here(recipe)
     surveyed = survey(recipe, tell)
     model, place, _ = applied(recipe, surveyed)
@@ -109,10 +111,11 @@ def plan(source: Source, overrides: Sequence[str] = (), machine: str | None = No
 
 
 def allowed(source: Source, overrides: Sequence[str], surveyed: Survey, device: str) -> tuple[Recipe, Work] | None:
-    """A recipe so changed and its work; None where the recipe's own checks, or its model, refuse it."""
+    """A recipe so changed and its work; None where the recipe's own checks, or its model, refuse it. What it needs may yet be installed."""
     try:
-        recipe = load_recipe(source, overrides)
-        return recipe, work_of(recipe, surveyed, device)
+        with packages.elsewhere():
+            recipe = load_recipe(source, overrides)
+            return recipe, work_of(recipe, surveyed, device)
     except BurnishError:
         return None
 
@@ -135,7 +138,8 @@ def write_recipe(prospect: Prospect, path: Path) -> Choice:
     found = choices.first_fitting(prospect.choices)
     if found is None:
         raise BurnishError(f"--write: {prospect.advice}")
-    recipe = load_recipe(prospect.source, [*prospect.overrides, *found.way.overrides])
+    with packages.elsewhere():
+        recipe = load_recipe(prospect.source, [*prospect.overrides, *found.way.overrides])
     said = recipe.model_dump(mode="json", exclude_unset=True)
     kept = {key: said[key] for key, field in Recipe.model_fields.items() if getattr(recipe, key) != field.get_default()}
     text = f"# For {prospect.machine.name}: {found.way.name}, by burnish plan.\n" + yaml.safe_dump(
@@ -143,8 +147,9 @@ def write_recipe(prospect: Prospect, path: Path) -> Choice:
     )
     with disk_errors(f"Writing {path}"):
         path.write_text(text, encoding="utf-8")
-    if not same(load_recipe(path), recipe):
-        raise BurnishError(f"{path} is written, but says something else than was planned: this is a fault of Burnish's own.")
+    with packages.elsewhere():
+        if not same(load_recipe(path), recipe):
+            raise BurnishError(f"{path} is written, but says something else than was planned: this is a fault of Burnish's own.")
     return found
 
 
