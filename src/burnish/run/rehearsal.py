@@ -33,10 +33,10 @@ from burnish.plan import flops
 from burnish.plan.time import Rates
 from burnish.run.blueprint import two_sided
 
-SECONDS = 1.5
-"""For which steps are rehearsed, at most (but for the first of them)."""
+SECONDS = 3.0
+"""For which steps are rehearsed, at most (but for the first of them): a processor is faster for a moment than it stays."""
 
-STEPS = 4
+STEPS = 8
 """That are rehearsed, after a first one that nobody times."""
 
 LOOKED_AT = 64
@@ -165,7 +165,7 @@ def stepping(stage: Stage, total_steps: int | None) -> float:
         if whole and time.monotonic() - began > SECONDS:
             break
         whole.append(timed(stage, step.preparation(number, stage.order.batch(number), step.budget)))
-    return float(np.median(whole))
+    return float(np.mean(whole))
 
 
 def first_of(prepared: Prepared, number: int) -> Prepared:
