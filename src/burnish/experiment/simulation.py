@@ -21,7 +21,8 @@ TOGETHER = 100
 class Setting:
     """Two systems compared over `seeds` and `rows`. `by_seed`, `by_row` and `single` are standard deviations: of what a seed does to all rows, a
     row to all seeds, and of what is left. Scores that are right or wrong (`judged`) come of latent ones: a row's difficulty, which both systems
-    share (deviation 1.5), what varies by seed and row for each system, and a logistic threshold, which is always there; at an `ease` of 1 some 70% are right, at 4.5 97%."""
+    share (deviation 1.5), what varies by seed and row for each system, and a logistic threshold, which is always there; at an `ease` of 1
+    some 70% are right, at 4.5 97%."""
 
     name: str
     seeds: int

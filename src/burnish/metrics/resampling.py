@@ -76,9 +76,8 @@ Resampled = Sums | Ranks
 def ranks(numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(R, N) the mean rank of each row among all that are drawn: those below it, and half of those that are equal."""
     values, place = np.unique(numbers, return_inverse=True)  # (V,), (N,)
-    equal = np.zeros((len(counts), len(values)))
     order = np.argsort(place, kind="stable")
-    equal[:] = np.add.reduceat(counts[:, order], np.searchsorted(place[order], np.arange(len(values))), axis=1)
+    equal = np.add.reduceat(counts[:, order], np.searchsorted(place[order], np.arange(len(values))), axis=1)  # (R, V) drawn of each value
     return (equal.cumsum(axis=1) - equal / 2)[:, place]
 
 

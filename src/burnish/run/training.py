@@ -58,8 +58,9 @@ def train(
     """Trains what `recipe` says and returns the finished run.
 
     `recipe` is a path, a mapping or a Recipe; `overrides` are `key.sub=value`; `overwrite` replaces an earlier run of the
-    same folder; without `open_test` the test rows stay closed, to be opened by `Run.evaluate("test")`. Raises BurnishError with what to do: before anything is loaded for faults of the recipe, before the first step
-    for faults of the data, and with the last checkpoint intact for whatever comes later.
+    same folder; without `open_test` the test rows stay closed, to be opened by `Run.evaluate("test")`. Raises BurnishError with
+    what to do: before anything is loaded for faults of the recipe, before the first step for faults of the data, and with the last
+    checkpoint intact for whatever comes later.
     """
     checked = load_recipe(recipe, overrides)
     name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task.name

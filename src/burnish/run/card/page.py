@@ -29,7 +29,8 @@ PACKAGES = ("burnish", "torch", "transformers", "peft", "tokenizers", "python")
 
 
 def write(folder: RunFolder, recipe: Recipe, auto: str, summary: Mapping[str, Any]) -> None:
-    """Writes `model/README.md`, and `uncertainty.json` with the standard errors in it. `auto` is transformers' class for the model, `summary` what summary.json will say, which is written last."""
+    """Writes `model/README.md`, and `uncertainty.json` with the standard errors in it. `auto` is transformers' class for the model, `summary`
+    what summary.json will say, which is written last."""
     record = replace(collect(folder.path), summary=dict(summary))
     task = recipe.task
     use = usage(folder.model, auto, task.columns(False), getattr(task, "prefix", ""), chats=task.name == "chat")
